@@ -1,0 +1,29 @@
+# What a newcomer types. Everything else is `cargo xtask`.
+PREFIX ?= /usr/local
+CARGO ?= $(shell command -v cargo || echo $(HOME)/.cargo/bin/cargo)
+
+.PHONY: setup demo test bench install
+
+# Installs the packages that are missing.
+setup:
+	@scripts/setup
+
+# A one-node cluster, a stack, and what becomes of it when the daemon is killed.
+demo: setup
+	$(CARGO) xtask build
+	$(CARGO) xtask image
+	scripts/demo
+
+# Everything that must hold before a change lands.
+test: setup
+	$(CARGO) xtask ci
+
+bench: setup
+	$(CARGO) xtask bench
+
+# The four programs belong side by side: shoald finds the shim and the spawner beside itself.
+install: setup
+	$(CARGO) xtask build
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/shoal
+	install target/dist/release/shoal target/dist/release/shoald $(DESTDIR)$(PREFIX)/bin/
+	install target/dist/release/shoal-shim target/dist/release/shoal-spawn $(DESTDIR)$(PREFIX)/libexec/shoal/

@@ -1,0 +1,80 @@
+//! Stacks, and what a deploy changes.
+//!
+//! Both directions for the noun; changes go to the client only.
+
+use super::{Malformed, parsed, required};
+use crate::v1;
+use shoal_core::{
+    model::{ServiceSpec, Stack, StackSpec},
+    request::{StackAction, StackChange},
+};
+
+impl From<Stack> for v1::Stack {
+    fn from(stack: Stack) -> Self {
+        Self {
+            id: stack.id.to_string(),
+            meta: Some(stack.meta.into()),
+            spec: Some(stack.spec.into()),
+            revision: stack.revision,
+        }
+    }
+}
+
+impl TryFrom<v1::Stack> for Stack {
+    type Error = Malformed;
+
+    fn try_from(stack: v1::Stack) -> Result<Self, Malformed> {
+        Ok(Self {
+            id: parsed(&stack.id, "id")?,
+            meta: stack.meta.unwrap_or_default().into(),
+            spec: required(stack.spec, "spec")?,
+            revision: stack.revision,
+        })
+    }
+}
+
+impl From<StackSpec> for v1::StackSpec {
+    fn from(spec: StackSpec) -> Self {
+        Self {
+            name: spec.name,
+            services: spec
+                .services
+                .into_iter()
+                .map(|(name, service)| (name, service.into()))
+                .collect(),
+        }
+    }
+}
+
+impl TryFrom<v1::StackSpec> for StackSpec {
+    type Error = Malformed;
+
+    fn try_from(spec: v1::StackSpec) -> Result<Self, Malformed> {
+        let services = spec.services.into_iter().map(|(name, service)| {
+            let field = format!("services.{name}");
+            let service = ServiceSpec::try_from(service).map_err(|e| e.within(&field))?;
+            Ok((name, service))
+        });
+        Ok(Self {
+            name: spec.name,
+            services: services.collect::<Result<_, Malformed>>()?,
+        })
+    }
+}
+
+impl From<StackChange> for v1::StackChange {
+    fn from(change: StackChange) -> Self {
+        let action = match change.action {
+            StackAction::Create => v1::StackAction::Create,
+            StackAction::Update => v1::StackAction::Update,
+            StackAction::Remove => v1::StackAction::Remove,
+            StackAction::Keep => v1::StackAction::Keep,
+        };
+        Self {
+            service: change.service,
+            service_id: change.service_id.map(|id| id.to_string()),
+            action: action.into(),
+            details: change.details,
+        }
+    }
+}

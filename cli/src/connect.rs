@@ -1,0 +1,269 @@
+//! Which manager is asked, and how it is reached.
+//!
+//! `--host`, else `SHOAL_HOST`, else the context, else the socket of this machine's daemon (the installed
+//! one, else the one of `dev up`). A socket is local and needs no certificate; TCP is mutual TLS. What
+//! fails here says why and what to do.
+
+mod tls;
+
+use crate::{context::Context as Named, failure::hinted};
+use anyhow::{Context, Result};
+use hyper_util::rt::TokioIo;
+use shoal_api::{
+    limits::MAX_MESSAGE_BYTES,
+    v1::{
+        bootstrap_client::BootstrapClient, control_client::ControlClient, exec_client::ExecClient,
+        local_client::LocalClient, logs_client::LogsClient, watch_client::WatchClient,
+    },
+};
+use std::{
+    env, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tonic::transport::{Channel, Endpoint};
+
+/// The socket of an installed daemon, and the one of `dev up`.
+pub(crate) const SOCKET: &str = "/run/shoal/shoal.sock";
+pub(crate) const DEV_SOCKET: &str = "/run/shoal-dev/shoal.sock";
+
+/// Longest wait for a connection: a manager across the world answers in less.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where a daemon listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Host {
+    Socket(PathBuf),
+    Tcp { address: String, files: TlsFiles },
+}
+
+/// The client's certificate, its key and the cluster's root, as files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TlsFiles {
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) cert: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
+}
+
+/// The flags that choose; as Docker's they stand before the command (`service create` has a --host of its own).
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct HostArgs {
+    /// Daemon to ask: unix:///path or tcp://host:2377
+    #[arg(short = 'H', long, env = "SHOAL_HOST", value_name = "HOST")]
+    pub(crate) host: Option<String>,
+    /// Context to use (a file of ~/.config/shoal/contexts)
+    #[arg(long, env = "SHOAL_CONTEXT", value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// The cluster's root certificate, for tcp://
+    #[arg(long, value_name = "FILE")]
+    tlscacert: Option<PathBuf>,
+    /// The client's certificate, for tcp://
+    #[arg(long, value_name = "FILE")]
+    tlscert: Option<PathBuf>,
+    /// The client's key, for tcp://
+    #[arg(long, value_name = "FILE")]
+    tlskey: Option<PathBuf>,
+}
+
+impl HostArgs {
+    /// The daemon that is meant.
+    pub(crate) fn resolve(&self) -> Result<Host> {
+        let mut files = TlsFiles {
+            ca: self.tlscacert.clone(),
+            cert: self.tlscert.clone(),
+            key: self.tlskey.clone(),
+        };
+        if let Some(host) = &self.host {
+            return parse(host, files);
+        }
+        if let Some(name) = &self.context {
+            let context = Named::read(name)?;
+            files.ca = files.ca.or(context.ca);
+            files.cert = files.cert.or(context.cert);
+            files.key = files.key.or(context.key);
+            return parse(&context.host, files);
+        }
+        if let Some(run) = env::var_os("SHOAL_RUN_DIR") {
+            return Ok(Host::Socket(PathBuf::from(run).join("shoal.sock")));
+        }
+        let installed = Path::new(SOCKET);
+        let dev = Path::new(DEV_SOCKET);
+        let chosen = if !installed.exists() && dev.exists() {
+            dev
+        } else {
+            installed
+        };
+        Ok(Host::Socket(chosen.to_owned()))
+    }
+}
+
+/// `unix:///path`, `/path`, `tcp://host:port`, `host:port`.
+fn parse(text: &str, files: TlsFiles) -> Result<Host> {
+    if let Some(path) = text
+        .strip_prefix("unix://")
+        .or(text.starts_with('/').then_some(text))
+    {
+        if path.starts_with('/') {
+            return Ok(Host::Socket(path.into()));
+        }
+    } else {
+        let address = text.strip_prefix("tcp://").unwrap_or(text);
+        let port = address
+            .rsplit_once(':')
+            .and_then(|(_, port)| port.parse::<u16>().ok());
+        let bare = !address.contains(':') || address.ends_with(']');
+        if !address.is_empty() && !address.contains('/') && (port.is_some() || bare) {
+            let address = if port.is_some() {
+                address.to_owned()
+            } else {
+                format!("{address}:2377")
+            };
+            return Ok(Host::Tcp { address, files });
+        }
+    }
+    Err(crate::failure::usage(format!(
+        "--host: expected unix:///path or tcp://host:port, found {text:?}"
+    )))
+}
+
+/// The connection of a command.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    channel: Channel,
+}
+
+impl Connection {
+    pub(crate) async fn open(host: &Host) -> Result<Self> {
+        let channel = match host {
+            Host::Socket(path) => socket(path).await?,
+            Host::Tcp { address, files } => tls::connect(address, files, CONNECT_TIMEOUT).await?,
+        };
+        Ok(Self { channel })
+    }
+
+    pub(crate) fn control(&self) -> ControlClient<Channel> {
+        ControlClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    pub(crate) fn watch(&self) -> WatchClient<Channel> {
+        WatchClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    pub(crate) fn logs(&self) -> LogsClient<Channel> {
+        LogsClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    pub(crate) fn exec(&self) -> ExecClient<Channel> {
+        ExecClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    pub(crate) fn local(&self) -> LocalClient<Channel> {
+        LocalClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    pub(crate) fn bootstrap(&self) -> BootstrapClient<Channel> {
+        BootstrapClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+}
+
+#[cfg(unix)]
+async fn socket(path: &Path) -> Result<Channel> {
+    let first = tokio::net::UnixStream::connect(path)
+        .await
+        .map_err(|error| explain(path, &error))?;
+    // The first connection is the one that was tried; a lost one is made anew.
+    let first = std::sync::Arc::new(std::sync::Mutex::new(Some(first)));
+    let path = path.to_owned();
+    let connector = tower::service_fn(move |_| {
+        let kept = first.lock().ok().and_then(|mut first| first.take());
+        let path = path.clone();
+        async move {
+            let stream = match kept {
+                Some(stream) => stream,
+                None => tokio::net::UnixStream::connect(path).await?,
+            };
+            Ok::<_, io::Error>(TokioIo::new(stream))
+        }
+    });
+    // The address is only a name: the connector knows the way.
+    Endpoint::from_static("http://shoald.local")
+        .connect_timeout(CONNECT_TIMEOUT)
+        .connect_with_connector(connector)
+        .await
+        .context("the daemon's socket answers, but does not speak Shoal's protocol")
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unused_async, reason = "the other systems' form awaits")]
+async fn socket(path: &Path) -> Result<Channel> {
+    Err(hinted(
+        format!("there are no sockets such as {} on this system", path.display()),
+        "name a manager: --host tcp://host:2377",
+    ))
+}
+
+/// Why a socket cannot be used, and what to do about it.
+#[cfg_attr(not(unix), expect(dead_code, reason = "sockets are Unix'"))]
+fn explain(path: &Path, error: &io::Error) -> anyhow::Error {
+    let shown = path.display();
+    match error.kind() {
+        io::ErrorKind::NotFound => hinted(
+            format!("no daemon serves {shown}: there is no such socket"),
+            "Start a one-node cluster on this machine with `shoal dev up`, start an installed daemon with \
+             `systemctl start shoald`,\nor name another daemon with --host or SHOAL_HOST.",
+        ),
+        io::ErrorKind::ConnectionRefused => hinted(
+            format!("nobody answers on {shown}: the daemon that made the socket is gone"),
+            "Start it again with `shoal dev up` or `systemctl start shoald`. Its containers went on without it.",
+        ),
+        io::ErrorKind::PermissionDenied => hinted(
+            format!("you may not use {shown}"),
+            "Run the command as root (sudo), or join the group shoal: `usermod -aG shoal $USER`, then log in again.",
+        ),
+        _ => hinted(format!("cannot connect to {shown}: {error}"), ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_as_written() {
+        for (text, expect) in [
+            ("unix:///run/x.sock", "unix /run/x.sock"),
+            ("/run/x.sock", "unix /run/x.sock"),
+            ("tcp://10.0.0.1:99", "tcp 10.0.0.1:99"),
+            ("tcp://[::1]:99", "tcp [::1]:99"),
+            ("tcp://[::1]", "tcp [::1]:2377"),
+            ("example.org", "tcp example.org:2377"),
+            ("unix://relative", "usage"),
+            ("tcp://", "usage"),
+            ("http://x", "usage"),
+            ("x:port", "usage"),
+        ] {
+            let got = match parse(text, TlsFiles::default()) {
+                Ok(Host::Socket(path)) => format!("unix {}", path.display()),
+                Ok(Host::Tcp { address, .. }) => format!("tcp {address}"),
+                Err(_) => "usage".to_owned(),
+            };
+            assert_eq!(got, expect, "{text}");
+        }
+    }
+
+    #[test]
+    fn each_failure_says_what_to_do() {
+        for (kind, expect) in [
+            (io::ErrorKind::NotFound, "shoal dev up"),
+            (io::ErrorKind::ConnectionRefused, "went on without it"),
+            (io::ErrorKind::PermissionDenied, "sudo"),
+        ] {
+            let said = explain(Path::new("/run/shoal/shoal.sock"), &kind.into()).to_string();
+            assert!(
+                said.contains("/run/shoal/shoal.sock") && said.contains(expect),
+                "{said}"
+            );
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What a command prints: lists as tables, JSON lines or templates, and inspected objects.
+//!
+//! Pure but for `print`: a verb makes a `Listing` or JSON values, and a `Format` turns them into text.
+//! Layout, keys and template functions are those that users of `docker` know.
+
+mod listing;
+mod table;
+mod template;
+
+pub(crate) use listing::{Column, ListArgs, Listing};
+pub(crate) use template::Template;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use std::io::{ErrorKind, Write};
+
+/// How a list is to be shown.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Format {
+    #[default]
+    Table,
+    /// One object a line.
+    Json,
+    /// A table with these columns.
+    TableOf(Template),
+    Each(Template),
+}
+
+impl std::str::FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        match text {
+            "" | "table" => Ok(Self::Table),
+            "json" => Ok(Self::Json),
+            _ => match text.strip_prefix("table ") {
+                Some(columns) => columns.trim().parse().map(Self::TableOf),
+                None => text.parse().map(Self::Each),
+            },
+        }
+    }
+}
+
+/// Objects in full: a JSON array, or a template each.
+pub(crate) fn inspected(objects: &[Value], format: Option<&Template>) -> Result<String> {
+    match format {
+        None => Ok(format!("{}\n", indented(&Value::from(objects.to_vec()))?)),
+        Some(template) => {
+            let mut out = String::new();
+            for object in objects {
+                out.push_str(&template.render(object)?);
+                out.push('\n');
+            }
+            Ok(out)
+        }
+    }
+}
+
+/// JSON as Docker prints it: four spaces.
+fn indented(value: &Value) -> Result<String> {
+    let mut bytes = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
+    serde::Serialize::serialize(value, &mut serializer).context("cannot write JSON")?;
+    String::from_utf8(bytes).context("cannot write JSON")
+}
+
+/// To standard output. A reader that has gone (`| head`) ends the program quietly.
+pub(crate) fn print(text: &str) -> Result<()> {
+    print_bytes(text.as_bytes())
+}
+
+pub(crate) fn print_bytes(bytes: &[u8]) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(crate::failure::Exit(0).into()),
+        done => done.context("cannot write to standard output"),
+    }
+}
+
+/// To standard error; nothing can be done if that fails.
+pub(crate) fn note(text: &str) {
+    drop(writeln!(std::io::stderr().lock(), "{text}"));
+}

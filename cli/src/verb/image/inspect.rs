@@ -1,0 +1,45 @@
+//! `shoal image inspect`.
+//!
+//! In the shape of `docker image inspect`, as far as images here have the same parts.
+
+use super::Client;
+use crate::{
+    output::{inspected, print},
+    verb::service::InspectFormat,
+    view::image::json,
+    wire::refused,
+};
+use anyhow::Result;
+use shoal_api::v1;
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct InspectArgs {
+    /// References or ids
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+    /// A template such as '{{.Config.Cmd}}', or json
+    #[arg(
+        short,
+        long,
+        value_name = "FORMAT",
+        default_value = "json",
+        hide_default_value = true
+    )]
+    format: InspectFormat,
+}
+
+pub(crate) async fn run(client: &Client, args: InspectArgs) -> Result<()> {
+    let connection = client.connect().await?;
+    let mut values = Vec::new();
+    for reference in args.images {
+        let request = v1::ImageInspectRequest { reference };
+        let answer = connection
+            .local()
+            .image_inspect(request)
+            .await
+            .map_err(refused)?
+            .into_inner();
+        values.push(json(&answer));
+    }
+    print(&inspected(&values, args.format.0.as_ref())?)
+}

@@ -1,0 +1,41 @@
+//! `shoal image rm`.
+//!
+//! A reference is untagged; the image goes with its last one.
+
+use super::Client;
+use crate::{output::print, wire::refused};
+use anyhow::Result;
+use shoal_api::v1;
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct RmArgs {
+    /// Even if it has other references
+    #[arg(short, long)]
+    force: bool,
+    /// References or ids
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+}
+
+pub(crate) async fn run(client: &Client, args: RmArgs) -> Result<()> {
+    let connection = client.connect().await?;
+    for reference in args.images {
+        let request = v1::ImageRemoveRequest {
+            reference,
+            force: args.force,
+        };
+        let gone = connection
+            .local()
+            .image_remove(request)
+            .await
+            .map_err(refused)?
+            .into_inner();
+        let untagged = gone
+            .untagged
+            .iter()
+            .map(|reference| format!("Untagged: {reference}\n"));
+        let deleted = gone.deleted.iter().map(|id| format!("Deleted: {id}\n"));
+        print(&untagged.chain(deleted).collect::<String>())?;
+    }
+    Ok(())
+}

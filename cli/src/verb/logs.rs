@@ -1,0 +1,236 @@
+//! `shoal logs TASK`, and what it shares with `service logs`: options, and lines with their origin.
+//!
+//! Lines of standard error go to standard error.
+
+use super::{Client, now};
+use crate::{
+    output::{note, print_bytes},
+    units::{parse_time, rfc3339},
+    wire::refused,
+};
+use anyhow::{Context, Result};
+use shoal_api::v1::{self, logs_request::Of, logs_response::Response, slot::Slot};
+use shoal_core::model::WallTime;
+use std::io::Write;
+use tokio_stream::StreamExt;
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct LogsArgs {
+    /// A task's id, or the beginning of one
+    task: String,
+    #[command(flatten)]
+    options: LogOptions,
+}
+
+/// The flags of both verbs.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct LogOptions {
+    /// Go on with what is written from now
+    #[arg(short, long)]
+    follow: bool,
+    /// Lines from the end of each task's log, or all
+    #[arg(short = 'n', long, default_value = "all", value_parser = tail)]
+    tail: Tail,
+    /// Lines since a time (2026-01-02T13:23:37Z) or for a time (42m)
+    #[arg(long, value_name = "TIME", value_parser = |text: &str| parse_time(text, now()))]
+    since: Option<WallTime>,
+    /// Lines up to a time, likewise
+    #[arg(long, value_name = "TIME", value_parser = |text: &str| parse_time(text, now()))]
+    until: Option<WallTime>,
+    /// Show the time of each line
+    #[arg(short, long)]
+    timestamps: bool,
+    /// Only what was written to standard error
+    #[arg(long)]
+    stderr: bool,
+    /// Only what was written to standard output
+    #[arg(long, conflicts_with = "stderr")]
+    stdout: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Tail(Option<u64>);
+
+fn tail(text: &str) -> Result<Tail, String> {
+    match text {
+        "all" => Ok(Tail(None)),
+        _ => text
+            .parse()
+            .map(|lines| Tail(Some(lines)))
+            .map_err(|_error| format!("expected a number of lines or all, found {text:?}")),
+    }
+}
+
+/// How the origin of a line is shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Origin {
+    pub(crate) raw: bool,
+    pub(crate) no_task_ids: bool,
+    pub(crate) no_trunc: bool,
+    pub(crate) no_resolve: bool,
+}
+
+pub(crate) async fn run(client: &Client, args: LogsArgs) -> Result<()> {
+    let origin = Origin {
+        raw: true,
+        ..Origin::default()
+    };
+    show(client, Of::Task(args.task), &args.options, origin).await
+}
+
+pub(crate) async fn show(client: &Client, of: Of, options: &LogOptions, origin: Origin) -> Result<()> {
+    let connection = client.connect().await?;
+    let request = v1::LogsRequest {
+        of: Some(of),
+        options: Some(v1::LogOptions {
+            follow: options.follow,
+            tail: options.tail.0,
+            since: options.since.map(|time| time.0),
+            until: options.until.map(|time| time.0),
+            stdout: options.stdout,
+            stderr: options.stderr,
+        }),
+    };
+    let mut stream = connection
+        .logs()
+        .stream(request)
+        .await
+        .map_err(refused)?
+        .into_inner();
+    let mut writer = Writer {
+        origin,
+        timestamps: options.timestamps,
+        width: 0,
+        open: None,
+    };
+    while let Some(response) = stream.next().await {
+        match response.map_err(refused)?.response {
+            Some(Response::Lines(lines)) => writer.lines(&lines)?,
+            Some(Response::Notice(notice)) => note(&format!("shoal: {}", notice.message)),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// Puts the origin before each line, once for a line that comes in parts.
+struct Writer {
+    origin: Origin,
+    timestamps: bool,
+    /// The widest origin so far: the bars stand below one another.
+    width: usize,
+    /// The task and stream whose line is not complete.
+    open: Option<(String, i32)>,
+}
+
+impl Writer {
+    fn lines(&mut self, lines: &v1::TaskLines) -> Result<()> {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        for line in &lines.lines {
+            let target = if line.stdio() == v1::Stdio::Stderr {
+                &mut err
+            } else {
+                &mut out
+            };
+            self.line(lines, line, target);
+        }
+        if !err.is_empty() {
+            std::io::stderr()
+                .write_all(&err)
+                .context("cannot write to standard error")?;
+        }
+        print_bytes(&out)
+    }
+
+    fn line(&mut self, lines: &v1::TaskLines, line: &v1::LogLine, target: &mut Vec<u8>) {
+        let own = (lines.task.clone(), line.stdio);
+        let goes_on = self.open.as_ref() == Some(&own);
+        if !goes_on {
+            if self.open.is_some() {
+                target.push(b'\n');
+            }
+            if self.timestamps {
+                target.extend(rfc3339(WallTime(line.wall)).as_bytes());
+                target.push(b' ');
+            }
+            if !self.origin.raw {
+                let name = self.name(lines);
+                self.width = self.width.max(name.chars().count());
+                let width = self.width;
+                target.extend(format!("{name:<width$}    | ").as_bytes());
+            }
+        }
+        target.extend(&line.data);
+        self.open = if line.data.ends_with(b"\n") {
+            None
+        } else {
+            Some(own)
+        };
+    }
+
+    /// `web.1.0123456789ab@host`.
+    fn name(&self, lines: &v1::TaskLines) -> String {
+        let slot = match lines.slot.as_ref().and_then(|slot| slot.slot.as_ref()) {
+            Some(Slot::Replica(number)) => number.to_string(),
+            Some(Slot::Node(node)) => crate::view::short_id(node, self.origin.no_trunc),
+            None => "?".to_owned(),
+        };
+        let task = match self.origin.no_task_ids {
+            true => String::new(),
+            false => format!(".{}", crate::view::short_id(&lines.task, self.origin.no_trunc)),
+        };
+        let node = if self.origin.no_resolve || lines.node_name.is_empty() {
+            &lines.node
+        } else {
+            &lines.node_name
+        };
+        format!("{}.{slot}{task}@{node}", lines.service_name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_and_parts_of_lines() {
+        let mut writer = Writer {
+            origin: Origin::default(),
+            timestamps: true,
+            width: 0,
+            open: None,
+        };
+        let lines = |task: &str| v1::TaskLines {
+            task: task.to_owned(),
+            service_name: "web".to_owned(),
+            slot: Some(v1::Slot {
+                slot: Some(Slot::Replica(1)),
+            }),
+            node: "n".to_owned(),
+            node_name: "host".to_owned(),
+            lines: Vec::new(),
+        };
+        let mut out = Vec::new();
+        for (task, text) in [
+            ("0123456789abcdef", "one\n"),
+            ("x", "par"),
+            ("x", "ted\n"),
+            ("x", "open"),
+            ("y", "two\n"),
+        ] {
+            let line = v1::LogLine {
+                wall: 1_000_000_000,
+                stdio: v1::Stdio::Stdout.into(),
+                data: text.as_bytes().to_vec(),
+            };
+            writer.line(&lines(task), &line, &mut out);
+        }
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "1970-01-01T00:00:01Z web.1.0123456789ab@host    | one\n\
+             1970-01-01T00:00:01Z web.1.x@host               | parted\n\
+             1970-01-01T00:00:01Z web.1.x@host               | open\n\
+             1970-01-01T00:00:01Z web.1.y@host               | two\n"
+        );
+    }
+}

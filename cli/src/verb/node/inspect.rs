@@ -1,0 +1,53 @@
+//! `shoal node inspect`.
+//!
+//! Without a name it is the node that answers.
+
+use super::Client;
+use crate::{
+    output::{inspected, print},
+    verb::{now, service::InspectFormat},
+    view::node::{json, pretty},
+    wire::{node_summary, refused},
+};
+use anyhow::{Context, Result};
+use shoal_api::v1;
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct InspectArgs {
+    /// Host names or ids, or self
+    #[arg(default_value = "self", value_name = "NODE")]
+    nodes: Vec<String>,
+    /// A template such as '{{.Status.State}}', or json
+    #[arg(
+        short,
+        long,
+        value_name = "FORMAT",
+        default_value = "json",
+        hide_default_value = true
+    )]
+    format: InspectFormat,
+    /// For people
+    #[arg(long, conflicts_with = "format")]
+    pretty: bool,
+}
+
+pub(crate) async fn run(client: &Client, args: InspectArgs) -> Result<()> {
+    let connection = client.connect().await?;
+    let mut found = Vec::new();
+    for reference in args.nodes {
+        let request = v1::GetNodeRequest { reference };
+        let answer = connection
+            .control()
+            .get_node(request)
+            .await
+            .map_err(refused)?
+            .into_inner();
+        found.push(node_summary(answer.node.context("the manager sent no node")?)?);
+    }
+    if args.pretty {
+        let texts: Vec<_> = found.iter().map(|summary| pretty(summary, now())).collect();
+        return print(&texts.join("\n"));
+    }
+    let values: Vec<_> = found.iter().map(json).collect();
+    print(&inspected(&values, args.format.0.as_ref())?)
+}

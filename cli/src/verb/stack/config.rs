@@ -1,0 +1,26 @@
+//! `shoal stack config`: needs no daemon.
+//!
+//! Shows what a deploy would read, with every message that it would give.
+
+use crate::{compose_files::ComposeArgs, output::print};
+use anyhow::Result;
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ConfigArgs {
+    #[command(flatten)]
+    compose: ComposeArgs,
+    /// Leave variables as they stand
+    #[arg(long)]
+    skip_interpolation: bool,
+    /// Only say what is wrong
+    #[arg(short, long)]
+    quiet: bool,
+    /// The stack's name (the file's `name` if not given)
+    #[arg(default_value = "stack", hide_default_value = true)]
+    stack: String,
+}
+
+pub(crate) fn run(args: &ConfigArgs) -> Result<()> {
+    let loaded = args.compose.load(Some(&args.stack), args.skip_interpolation)?;
+    if args.quiet { Ok(()) } else { print(&loaded.merged) }
+}

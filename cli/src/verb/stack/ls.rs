@@ -1,0 +1,31 @@
+//! `shoal stack ls`.
+//!
+//! Names, and how many services each has.
+
+use super::Client;
+use crate::{
+    output::{ListArgs, print},
+    verb::now,
+    view::stack::listing,
+    wire::{collect, refused},
+};
+use anyhow::Result;
+use shoal_api::v1;
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct LsArgs {
+    #[command(flatten)]
+    list: ListArgs,
+}
+
+pub(crate) async fn run(client: &Client, args: LsArgs) -> Result<()> {
+    let connection = client.connect().await?;
+    let stream = connection
+        .control()
+        .list_stacks(v1::ListStacksRequest {})
+        .await
+        .map_err(refused)?
+        .into_inner();
+    let stacks = collect(stream, |batch| batch.stacks).await?;
+    print(&listing(&stacks, now()).render(&args.list)?)
+}

@@ -1,0 +1,113 @@
+//! A container of this node as a row of `ps`.
+//!
+//! Times are the node's own; `now` is the caller's.
+
+use super::{ellipsis, short_id};
+use crate::{
+    output::{Column, Listing},
+    units::{ago, docker_time, human_duration, since},
+};
+use shoal_api::v1::{Container, PublishedPort, TaskState, slot::Slot};
+use shoal_core::model::WallTime;
+
+const COLUMNS: &[Column] = &[
+    Column::new("ID", "CONTAINER ID"),
+    Column::new("Image", "IMAGE"),
+    Column::new("Command", "COMMAND"),
+    Column::new("RunningFor", "CREATED"),
+    Column::new("Status", "STATUS"),
+    Column::new("Ports", "PORTS"),
+    Column::new("Names", "NAMES"),
+    Column::hidden("State", "STATE"),
+    Column::hidden("CreatedAt", "CREATED AT"),
+    Column::hidden("Task", "TASK"),
+    Column::hidden("Service", "SERVICE"),
+    Column::hidden("Pid", "PID"),
+    Column::hidden("ExitCode", "EXIT CODE"),
+];
+
+/// Widest command in a table, as in Docker.
+const COMMAND_WIDTH: usize = 20;
+
+pub(crate) fn listing(containers: &[Container], whole: bool, now: WallTime) -> Listing {
+    let mut containers: Vec<_> = containers.iter().collect();
+    containers.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| a.id.cmp(&b.id)));
+    let mut listing = Listing::new(COLUMNS);
+    for container in containers {
+        let command = container.command.join(" ");
+        let ports: Vec<_> = container.ports.iter().map(port).collect();
+        listing.push(vec![
+            short_id(&container.id, whole).into(),
+            container.image.as_str().into(),
+            format!("\"{}\"", ellipsis(&command, COMMAND_WIDTH, whole)).into(),
+            ago(WallTime(container.created_at), now).into(),
+            status(container, now).into(),
+            ports.join(", ").into(),
+            name(container).into(),
+            state(container).into(),
+            docker_time(WallTime(container.created_at)).into(),
+            container.task.as_str().into(),
+            container.service_name.as_str().into(),
+            container.pid.unwrap_or(0).into(),
+            container.exit_code.map_or(serde_json::Value::Null, Into::into),
+        ]);
+    }
+    listing
+}
+
+fn port(port: &PublishedPort) -> String {
+    let protocol = port
+        .protocol()
+        .as_str_name()
+        .trim_start_matches("PROTOCOL_")
+        .to_lowercase();
+    format!("{}/{protocol}", port.published)
+}
+
+/// `<service>.<slot or node>.<task id>`, as Swarm names containers.
+pub(crate) fn name(container: &Container) -> String {
+    let slot = match container.slot.as_ref().and_then(|slot| slot.slot.as_ref()) {
+        Some(Slot::Replica(number)) => number.to_string(),
+        Some(Slot::Node(node)) => node.clone(),
+        None => String::new(),
+    };
+    format!("{}.{slot}.{}", container.service_name, container.task)
+}
+
+fn state(container: &Container) -> &'static str {
+    match container.state() {
+        TaskState::Running => "running",
+        TaskState::Unspecified
+        | TaskState::New
+        | TaskState::Pending
+        | TaskState::Assigned
+        | TaskState::Accepted
+        | TaskState::Preparing
+        | TaskState::Ready
+        | TaskState::Starting => "created",
+        TaskState::Complete
+        | TaskState::Shutdown
+        | TaskState::Failed
+        | TaskState::Rejected
+        | TaskState::Remove
+        | TaskState::Orphaned => "exited",
+    }
+}
+
+fn status(container: &Container, now: WallTime) -> String {
+    match state(container) {
+        "running" => {
+            let up = human_duration(since(WallTime(container.started_at), now));
+            match container.health.as_str() {
+                "" => format!("Up {up}"),
+                "starting" => format!("Up {up} (health: starting)"),
+                health => format!("Up {up} ({health})"),
+            }
+        }
+        "exited" => {
+            let code = container.exit_code.unwrap_or(0);
+            format!("Exited ({code}) {}", ago(WallTime(container.finished_at), now))
+        }
+        _ => "Created".to_owned(),
+    }
+}

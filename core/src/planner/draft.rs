@@ -1,0 +1,111 @@
+//! A plan being written: the view it is made against with the plan's own changes already in it.
+//!
+//! Every component reads and writes through it, so that the scheduler sees the task that the orchestrator
+//! has just made. Several changes of one object become one. It decides nothing.
+
+use crate::{
+    model::{IdGen, Node, Service, Task, TaskId, Timestamp, WallTime},
+    store::{Change, Object, ObjectKey, StoreView},
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// A task before and after a change; one side is absent where it was created or deleted.
+#[derive(Clone, Debug)]
+pub(crate) struct Touched {
+    pub(crate) old: Option<Arc<Task>>,
+    pub(crate) new: Option<Arc<Task>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Draft<'a> {
+    base: &'a StoreView,
+    view: StoreView,
+    changes: BTreeMap<ObjectKey, Change>,
+    touched: Vec<Touched>,
+    pub(crate) ids: &'a mut IdGen,
+    pub(crate) now: Timestamp,
+    pub(crate) wall: WallTime,
+}
+
+impl<'a> Draft<'a> {
+    pub(crate) fn new(base: &'a StoreView, ids: &'a mut IdGen, now: Timestamp, wall: WallTime) -> Self {
+        Self {
+            base,
+            view: base.clone(),
+            changes: BTreeMap::new(),
+            touched: Vec::new(),
+            ids,
+            now,
+            wall,
+        }
+    }
+
+    /// The state as the plan so far leaves it.
+    pub(crate) fn view(&self) -> &StoreView {
+        &self.view
+    }
+
+    /// Stores a task; nothing happens if it is stored like that already.
+    pub(crate) fn put_task(&mut self, task: Task) {
+        let old = self.view.task(&task.id).cloned();
+        if old.as_deref() == Some(&task) {
+            return;
+        }
+        let new = Arc::new(task);
+        self.put(new.clone().into());
+        self.touched.push(Touched { old, new: Some(new) });
+    }
+
+    pub(crate) fn delete_task(&mut self, id: &TaskId) {
+        let Some(old) = self.view.task(id).cloned() else {
+            return;
+        };
+        self.delete(ObjectKey::Task(id.clone()));
+        self.touched.push(Touched {
+            old: Some(old),
+            new: None,
+        });
+    }
+
+    pub(crate) fn put_service(&mut self, service: Service) {
+        if self.view.service(&service.id).map(AsRef::as_ref) != Some(&service) {
+            self.put(service.into());
+        }
+    }
+
+    pub(crate) fn put_node(&mut self, node: Node) {
+        if self.view.node(&node.id).map(AsRef::as_ref) != Some(&node) {
+            self.put(node.into());
+        }
+    }
+
+    pub(crate) fn delete(&mut self, key: ObjectKey) {
+        self.view.delete(&key);
+        if self.base.get(&key).is_some() {
+            self.changes.insert(key.clone(), Change::Delete(key));
+        } else {
+            // Made and deleted by this plan: nobody need ever hear of it.
+            self.changes.remove(&key);
+        }
+    }
+
+    fn put(&mut self, object: Object) {
+        self.view.put(object.clone());
+        self.changes.insert(object.key(), Change::Put(object));
+    }
+
+    /// The tasks changed since this was last called.
+    pub(crate) fn take_touched(&mut self) -> Vec<Touched> {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// How many changes the plan holds.
+    pub(crate) fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// The finished plan, sorted by kind and id.
+    pub(crate) fn finish(self) -> Vec<Change> {
+        self.changes.into_values().collect()
+    }
+}

@@ -1,0 +1,183 @@
+//! The checks of a service's and a stack's spec: name, mode, placement, restarts, update, ports.
+//!
+//! The update options that the updater does not carry out yet are refused here, so that nobody believes
+//! in a rollback that would not come.
+
+use super::{Faults, container, labels, names};
+use crate::{
+    constraint::Constraint,
+    model::{
+        FailureAction, Mode, PortMode, Preference, PublishedPort, RestartPolicy, ServiceSpec, StackSpec,
+        UpdateConfig, UpdateOrder,
+    },
+    refusal::FieldFault,
+};
+use std::{collections::BTreeSet, time::Duration};
+
+/// Replicas of one service: a hundred times the largest cluster that is tested.
+pub const MAX_REPLICAS: u32 = 1_000_000;
+
+/// Longest delay, window or period that makes sense to wait for.
+const MAX_WAIT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// The checks of one service's spec.
+pub fn service(spec: &ServiceSpec) -> Vec<FieldFault> {
+    let mut faults = Faults::default();
+    names::check(&mut faults, "name", &spec.name);
+    body(&mut faults, spec);
+    faults.found
+}
+
+/// The checks of a stack's spec; fields are named `services.<name>.…`.
+pub fn stack(spec: &StackSpec) -> Vec<FieldFault> {
+    let mut faults = Faults::default();
+    names::check(&mut faults, "name", &spec.name);
+    for (name, service) in &spec.services {
+        let mut own = Faults::default();
+        let stored = format!("{}_{name}", spec.name);
+        names::check(&mut own, "name", &stored);
+        if service.name != stored && service.name != *name {
+            own.expected("name", &format!("{stored:?}"), format!("{:?}", service.name));
+        }
+        body(&mut own, service);
+        faults.found.extend(own.found.into_iter().map(|fault| FieldFault {
+            field: format!("services.{name}.{}", fault.field),
+            ..fault
+        }));
+    }
+    faults.found
+}
+
+fn body(faults: &mut Faults, spec: &ServiceSpec) {
+    labels(faults, "labels", &spec.labels);
+    match spec.mode {
+        Mode::Replicated { replicas } if replicas > MAX_REPLICAS => {
+            faults.expected("mode.replicated.replicas", "at most 1000000", replicas);
+        }
+        Mode::Global if spec.task.placement.max_replicas_per_node != 0 => faults.invalid(
+            "task.placement.max_replicas_per_node",
+            "a global service has one task a node by itself",
+        ),
+        Mode::Replicated { .. } | Mode::Global => {}
+    }
+    container::check(faults, &spec.task);
+    placement(faults, spec);
+    restart(faults, &spec.task.restart);
+    update(faults, &spec.update);
+    ports(faults, spec);
+}
+
+fn placement(faults: &mut Faults, spec: &ServiceSpec) {
+    let placement = &spec.task.placement;
+    for (n, text) in placement.constraints.iter().enumerate() {
+        if let Err(error) = text.parse::<Constraint>() {
+            faults.invalid(format!("task.placement.constraints[{n}]"), error.to_string());
+        }
+    }
+    for (n, Preference::Spread(label)) in placement.preferences.iter().enumerate() {
+        let known = ["node.labels.", "engine.labels."]
+            .iter()
+            .any(|prefix| label.len() > prefix.len() && label.starts_with(prefix));
+        if !known {
+            faults.expected(
+                format!("task.placement.preferences[{n}].spread"),
+                "node.labels.<name> or engine.labels.<name>",
+                format!("{label:?}"),
+            );
+        }
+    }
+}
+
+fn restart(faults: &mut Faults, policy: &RestartPolicy) {
+    for (field, value) in [("delay", policy.delay), ("window", policy.window)] {
+        if value.is_some_and(|value| value > MAX_WAIT) {
+            faults.expected(
+                format!("task.restart.{field}"),
+                "at most 7 days",
+                format!("{value:?}"),
+            );
+        }
+    }
+}
+
+fn update(faults: &mut Faults, config: &UpdateConfig) {
+    if config.parallelism != 1 {
+        faults.unsupported(
+            "update.parallelism",
+            format!("only 1 is carried out so far, found {}", config.parallelism),
+        );
+    }
+    if config.delay != Duration::ZERO {
+        faults.unsupported(
+            "update.delay",
+            format!("only 0s is carried out so far, found {:?}", config.delay),
+        );
+    }
+    if config.monitor > MAX_WAIT {
+        faults.expected(
+            "update.monitor",
+            "at most 7 days",
+            format!("{:?}", config.monitor),
+        );
+    }
+    match config.failure_action {
+        FailureAction::Pause => {}
+        FailureAction::Continue | FailureAction::Rollback => {
+            faults.unsupported("update.failure_action", "only pause is carried out so far");
+        }
+    }
+    if config.max_failure_ratio_permille != 0 {
+        faults.unsupported("update.max_failure_ratio", "only 0 is carried out so far");
+    }
+    match config.order {
+        UpdateOrder::StopFirst => {}
+        UpdateOrder::StartFirst => {
+            faults.unsupported("update.order", "only stop-first is carried out so far");
+        }
+    }
+}
+
+fn ports(faults: &mut Faults, spec: &ServiceSpec) {
+    let mut taken = BTreeSet::new();
+    for (n, port) in spec.ports.iter().enumerate() {
+        let PublishedPort {
+            target,
+            published,
+            protocol,
+            mode,
+        } = *port;
+        if target == 0 {
+            faults.expected(format!("ports[{n}].target"), "1 to 65535", target);
+        }
+        match mode {
+            PortMode::Ingress => faults.unsupported(
+                format!("ports[{n}].mode"),
+                "publishing on every node needs networks, which are not built yet: use mode host",
+            ),
+            PortMode::Host if published == 0 => faults.unsupported(
+                format!("ports[{n}].published"),
+                "a port chosen by the node is not built yet: name one",
+            ),
+            // The container has the host's network: what it listens on is what is published.
+            PortMode::Host if published != target => faults.unsupported(
+                format!("ports[{n}].published"),
+                format!(
+                    "the container uses the host's network, so that it must be the target {target}, found {published}"
+                ),
+            ),
+            PortMode::Host => {}
+        }
+        if published != 0 && !taken.insert((protocol, published)) {
+            faults.invalid(
+                format!("ports[{n}].published"),
+                format!("port {published} is published twice"),
+            );
+        }
+    }
+    if !spec.ports.is_empty() && spec.task.container.network == crate::model::NetworkMode::None {
+        faults.invalid(
+            "ports",
+            "a container without a network cannot publish a port: use network host",
+        );
+    }
+}

@@ -1,0 +1,158 @@
+//! The applied state for readers, and the events that lead to it, from any recent point on.
+//!
+//! State and history are published together, so that a subscriber sees each event exactly once after
+//! the state it began with. A reader too far behind is told to begin anew; nobody is waited for.
+
+use shoal_core::{
+    model::Timestamp,
+    store::{Event, StoreView},
+};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+use tokio::sync::broadcast;
+
+/// Events kept for those who come back: a client that was away for a moment at full speed.
+const EVENTS_KEPT: usize = 10_000;
+
+/// Batches on their way to one slow subscriber.
+const BATCHES_BEHIND: usize = 1024;
+
+/// The reader asked for a point that is no longer known, or fell behind: read the state again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the events since then are no longer known: read the state again")]
+pub struct NeedsResync;
+
+#[derive(Debug)]
+pub(super) struct EventLog {
+    inner: Mutex<Inner>,
+    live: broadcast::Sender<Batch>,
+}
+
+/// Events of one step of the machine; `None` tells that the state was replaced.
+type Batch = Option<Arc<Vec<Event>>>;
+
+#[derive(Debug)]
+struct Inner {
+    view: StoreView,
+    /// The hash of the whole state, and when it was published.
+    digest: [u8; 32],
+    published: Instant,
+    history: VecDeque<Event>,
+    /// Everything after this index is in `history`.
+    floor: u64,
+}
+
+/// What happened after the point asked for, and what happens from here on.
+#[derive(Debug)]
+pub struct Subscription {
+    /// The state after `missed`.
+    pub view: StoreView,
+    pub missed: Vec<Event>,
+    pub live: Live,
+}
+
+#[derive(Debug)]
+pub struct Live(broadcast::Receiver<Batch>);
+
+impl Live {
+    /// The next events, together with nothing left out; `NeedsResync` once when that cannot be promised.
+    pub async fn next(&mut self) -> Result<Arc<Vec<Event>>, NeedsResync> {
+        match self.0.recv().await {
+            Ok(Some(events)) => Ok(events),
+            Ok(None) | Err(broadcast::error::RecvError::Lagged(_)) => Err(NeedsResync),
+            // The manager ends; whoever holds this ends with it.
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+impl Inner {
+    fn set(&mut self, view: StoreView, digest: [u8; 32]) {
+        self.view = view;
+        self.digest = digest;
+        self.published = Instant::now();
+    }
+}
+
+impl EventLog {
+    pub(super) fn new(view: StoreView, digest: [u8; 32]) -> Self {
+        let floor = view.index();
+        let (live, _) = broadcast::channel(BATCHES_BEHIND);
+        Self {
+            inner: Mutex::new(Inner {
+                view,
+                digest,
+                published: Instant::now(),
+                history: VecDeque::new(),
+                floor,
+            }),
+            live,
+        }
+    }
+
+    pub(super) fn view(&self) -> StoreView {
+        self.lock().view.clone()
+    }
+
+    /// Cluster time now: the last entry's stamp and what has passed since. Good enough to show ages.
+    pub(super) fn now(&self) -> Timestamp {
+        let inner = self.lock();
+        inner.view.now().after(inner.published.elapsed())
+    }
+
+    /// The state with its hash.
+    pub(super) fn digest(&self) -> (StoreView, [u8; 32]) {
+        let inner = self.lock();
+        (inner.view.clone(), inner.digest)
+    }
+
+    pub(super) fn publish(&self, events: Vec<Event>, view: StoreView, digest: [u8; 32]) {
+        let mut inner = self.lock();
+        inner.set(view, digest);
+        inner.history.extend(events.iter().cloned());
+        while inner.history.len() > EVENTS_KEPT {
+            if let Some(oldest) = inner.history.pop_front() {
+                inner.floor = oldest.index;
+            }
+        }
+        // An error means that nobody listens.
+        drop(self.live.send(Some(Arc::new(events))));
+    }
+
+    /// The state was replaced by one without a history.
+    pub(super) fn restart(&self, view: StoreView, digest: [u8; 32]) {
+        let mut inner = self.lock();
+        inner.floor = view.index();
+        inner.history.clear();
+        inner.set(view, digest);
+        drop(self.live.send(None));
+    }
+
+    /// From after this index on; from the present state if `None`.
+    pub(super) fn subscribe(&self, after: Option<u64>) -> Result<Subscription, NeedsResync> {
+        let inner = self.lock();
+        let after = after.unwrap_or_else(|| inner.view.index());
+        if after < inner.floor || after > inner.view.index() {
+            return Err(NeedsResync);
+        }
+        let missed = inner
+            .history
+            .iter()
+            .filter(|event| event.index > after)
+            .cloned()
+            .collect();
+        Ok(Subscription {
+            view: inner.view.clone(),
+            missed,
+            live: Live(self.live.subscribe()),
+        })
+    }
+
+    /// What is inside is whole whatever its last holder did: every change is one assignment or push.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,85 @@
+//! The command line of `shoald`, raw: what was said and nothing more.
+//!
+//! Every flag has an environment variable and, except for the settings file itself, a key in that file.
+
+use clap::{Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// The daemon of a Shoal node.
+///
+/// A flag wins over its environment variable, which wins over the settings file.
+#[derive(Clone, Debug, Default, Parser)]
+#[command(name = "shoald", version, about)]
+pub struct NodeArgs {
+    /// Run a one-node cluster for this machine alone: made on the first start, taken up on every later one.
+    ///
+    /// It listens on 127.0.0.1 and its socket only, and keeps its own state beside that of a real node.
+    #[arg(long, global = true, env = "SHOAL_DEV", value_parser = clap::builder::BoolishValueParser::new(), num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub dev: Option<bool>,
+
+    /// Settings file [default: /etc/shoal/shoald.toml, if it exists]
+    #[arg(long, global = true, env = "SHOAL_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Where state is kept [default: /var/lib/shoal, with --dev /var/lib/shoal-dev]
+    #[arg(long, global = true, env = "SHOAL_STATE_DIR", value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+
+    /// Where run-time files are kept [default: /run/shoal, with --dev /run/shoal-dev]
+    #[arg(long, global = true, env = "SHOAL_RUN_DIR", value_name = "DIR")]
+    pub run_dir: Option<PathBuf>,
+
+    /// Where a manager listens [default: 0.0.0.0:2377, with --dev 127.0.0.1 and a free port]
+    #[arg(long, env = "SHOAL_LISTEN", value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+
+    /// The address by which other nodes reach this one [default: the listen address]
+    #[arg(long, env = "SHOAL_ADVERTISE", value_name = "ADDRESS[:PORT]")]
+    pub advertise: Option<String>,
+
+    /// A registry that is spoken to over plain HTTP; may be repeated
+    #[arg(
+        long = "insecure-registry",
+        env = "SHOAL_INSECURE_REGISTRIES",
+        value_name = "HOST[:PORT]",
+        value_delimiter = ','
+    )]
+    pub insecure_registries: Vec<String>,
+
+    /// What is logged: error, warn, info, debug, trace, or directives as of tracing's EnvFilter [default: info]
+    #[arg(long, env = "SHOAL_LOG", value_name = "LEVEL")]
+    pub log_level: Option<String>,
+
+    /// Log lines as JSON
+    #[arg(long, env = "SHOAL_LOG_JSON", value_parser = clap::builder::BoolishValueParser::new(), num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub log_json: Option<bool>,
+
+    /// Remount cgroup2 with favordynmods: containers start faster, for the whole machine
+    #[arg(long, env = "SHOAL_FAVORDYNMODS", value_parser = clap::builder::BoolishValueParser::new(), num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub favordynmods: Option<bool>,
+
+    /// The shoal-shim program [default: beside shoald, else in ../libexec/shoal]
+    #[arg(long, global = true, env = "SHOAL_SHIM", value_name = "FILE")]
+    pub shim: Option<PathBuf>,
+
+    /// The shoal-spawn program [default: beside shoald, else in ../libexec/shoal]
+    #[arg(long, global = true, env = "SHOAL_SPAWN", value_name = "FILE")]
+    pub spawn: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub command: Option<NodeCommand>,
+}
+
+/// What `shoald` does instead of serving.
+#[derive(Clone, Debug, Subcommand)]
+pub enum NodeCommand {
+    /// End every container of a stopped daemon and take away what it left at run time.
+    ///
+    /// Refused while the daemon runs. Images, volumes and the cluster's state stay, unless --purge is given.
+    Down {
+        /// Remove the state directory too: images, volumes, logs and the cluster itself
+        #[arg(long)]
+        purge: bool,
+    },
+}

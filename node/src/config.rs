@@ -1,0 +1,290 @@
+//! The settings of a node: flags over environment over file over defaults, checked before any socket is bound.
+//!
+//! A fault names where it was said and what was expected. Nothing here changes the machine.
+
+use crate::args::NodeArgs;
+use crate::programs::{ProgramError, Programs};
+use serde::Deserialize;
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+const DEFAULT_FILE: &str = "/etc/shoal/shoald.toml";
+/// A settings file is a few lines; more is a mistake.
+const FILE_LIMIT: u64 = 1024 * 1024;
+/// The port of a cluster's managers, as Swarm's.
+pub const PORT: u16 = 2377;
+/// Longest path of a unix socket that Linux takes, its final zero not counted.
+const SOCKET_PATH_LIMIT: usize = 107;
+
+/// Validated settings.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    pub dev: bool,
+    pub state_dir: PathBuf,
+    pub run_dir: PathBuf,
+    pub listen: SocketAddr,
+    /// `host[:port]`, where given.
+    pub advertise: Option<String>,
+    pub insecure_registries: Vec<String>,
+    pub log_level: String,
+    pub log_json: bool,
+    pub favordynmods: bool,
+    pub programs: Programs,
+}
+
+/// A setting was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("reading settings from {path}")]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{path} is larger than {FILE_LIMIT} bytes, which no settings file is")]
+    TooLarge { path: PathBuf },
+    #[error("{path} cannot be understood")]
+    Parse {
+        path: PathBuf,
+        #[source]
+        source: toml::de::Error,
+    },
+    #[error("{field}: expected {expected}, found {found:?}")]
+    Value {
+        field: &'static str,
+        expected: &'static str,
+        found: String,
+    },
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+}
+
+/// The settings file: every key optional, unknown ones refused.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct SettingsFile {
+    dev: Option<bool>,
+    state_dir: Option<PathBuf>,
+    run_dir: Option<PathBuf>,
+    listen: Option<SocketAddr>,
+    advertise: Option<String>,
+    #[serde(default)]
+    insecure_registries: Vec<String>,
+    log_level: Option<String>,
+    log_json: Option<bool>,
+    favordynmods: Option<bool>,
+    shim: Option<PathBuf>,
+    spawn: Option<PathBuf>,
+}
+
+impl NodeConfig {
+    /// Reads the file, lays flags and environment over it, and checks the whole.
+    ///
+    /// # Errors
+    /// The first setting that cannot be, with where it was said.
+    pub fn load(args: NodeArgs) -> Result<Self, ConfigError> {
+        let file = read_file(args.config.as_deref())?;
+        let own = std::env::current_exe().map_err(|source| ConfigError::Read {
+            path: PathBuf::from("/proc/self/exe"),
+            source,
+        })?;
+        Self::build(args, file, &own)
+    }
+
+    fn build(args: NodeArgs, file: SettingsFile, own: &Path) -> Result<Self, ConfigError> {
+        let dev = args.dev.or(file.dev).unwrap_or(false);
+        let suffix = if dev { "shoal-dev" } else { "shoal" };
+        let default_listen = if dev {
+            // A cluster of one needs no known port, and a free one disturbs nobody.
+            SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)
+        } else {
+            SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), PORT)
+        };
+        let mut insecure_registries = args.insecure_registries;
+        if insecure_registries.is_empty() {
+            insecure_registries = file.insecure_registries;
+        }
+        let config = Self {
+            dev,
+            state_dir: args
+                .state_dir
+                .or(file.state_dir)
+                .unwrap_or_else(|| Path::new("/var/lib").join(suffix)),
+            run_dir: args
+                .run_dir
+                .or(file.run_dir)
+                .unwrap_or_else(|| Path::new("/run").join(suffix)),
+            listen: args.listen.or(file.listen).unwrap_or(default_listen),
+            advertise: args.advertise.or(file.advertise),
+            insecure_registries,
+            log_level: args
+                .log_level
+                .or(file.log_level)
+                .unwrap_or_else(|| "info".to_owned()),
+            log_json: args.log_json.or(file.log_json).unwrap_or(false),
+            favordynmods: args.favordynmods.or(file.favordynmods).unwrap_or(false),
+            programs: Programs::find(args.shim.or(file.shim), args.spawn.or(file.spawn), own)?,
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        for (field, path) in [("state-dir", &self.state_dir), ("run-dir", &self.run_dir)] {
+            if !path.is_absolute() || path.parent().is_none() {
+                return Err(value(field, "an absolute path other than /", path.display()));
+            }
+        }
+        if self.socket_path().as_os_str().len() > SOCKET_PATH_LIMIT {
+            let expected = "a path so short that the socket in it has at most 107 characters";
+            return Err(value("run-dir", expected, self.run_dir.display()));
+        }
+        if self.dev && !self.listen.ip().is_loopback() {
+            return Err(value(
+                "listen",
+                "a loopback address, as --dev asks for",
+                self.listen,
+            ));
+        }
+        for registry in &self.insecure_registries {
+            if registry.is_empty() || registry.contains('/') || registry.contains(char::is_whitespace) {
+                return Err(value(
+                    "insecure-registries",
+                    "host[:port] without a scheme or path",
+                    registry,
+                ));
+            }
+        }
+        if let Err(_unreadable) = self.log_level.parse::<tracing_subscriber::EnvFilter>() {
+            let expected = "error, warn, info, debug, trace, or directives such as shoal_worker=debug";
+            return Err(value("log-level", expected, &self.log_level));
+        }
+        Ok(())
+    }
+
+    /// `<state>/<name>`.
+    pub fn state(&self, name: &str) -> PathBuf {
+        self.state_dir.join(name)
+    }
+
+    /// Holds the daemon's pid while it runs.
+    pub fn pid_path(&self) -> PathBuf {
+        self.run_dir.join("shoald.pid")
+    }
+
+    /// The local socket.
+    pub fn socket_path(&self) -> PathBuf {
+        self.run_dir.join("shoal.sock")
+    }
+}
+
+fn value(field: &'static str, expected: &'static str, found: impl ToString) -> ConfigError {
+    ConfigError::Value {
+        field,
+        expected,
+        found: found.to_string(),
+    }
+}
+
+fn read_file(named: Option<&Path>) -> Result<SettingsFile, ConfigError> {
+    let path = named.unwrap_or(Path::new(DEFAULT_FILE));
+    let fail = |source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        // The default file may be missing, one that was asked for may not.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
+            return Ok(SettingsFile::default());
+        }
+        Err(error) => return Err(fail(error)),
+    };
+    let mut text = String::new();
+    let read = file
+        .take(FILE_LIMIT + 1)
+        .read_to_string(&mut text)
+        .map_err(fail)?;
+    if u64::try_from(read).unwrap_or(u64::MAX) > FILE_LIMIT {
+        return Err(ConfigError::TooLarge {
+            path: path.to_owned(),
+        });
+    }
+    toml::from_str(&text).map_err(|source| ConfigError::Parse {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn programs() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["shoald", "shoal-shim", "shoal-spawn"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        dir
+    }
+
+    fn build(flags: &[&str], file: &str) -> Result<NodeConfig, ConfigError> {
+        let dir = programs();
+        let args = NodeArgs::try_parse_from([&["shoald"], flags].concat()).unwrap();
+        NodeConfig::build(args, toml::from_str(file).unwrap(), &dir.path().join("shoald"))
+    }
+
+    #[test]
+    fn flags_win_over_the_file_over_defaults() {
+        let config = build(&[], "").unwrap();
+        assert_eq!(config.listen.to_string(), "0.0.0.0:2377");
+        assert_eq!(config.socket_path(), Path::new("/run/shoal/shoal.sock"));
+        let config = build(&["--dev"], "").unwrap();
+        assert_eq!(config.state_dir, Path::new("/var/lib/shoal-dev"));
+        assert_eq!(config.listen.to_string(), "127.0.0.1:0");
+        let file = "state-dir = '/a'\nrun-dir = '/b'\ninsecure-registries = ['x:5000']";
+        let config = build(&["--state-dir", "/c"], file).unwrap();
+        assert_eq!(
+            (config.state_dir.to_str(), config.run_dir.to_str()),
+            (Some("/c"), Some("/b"))
+        );
+        assert_eq!(config.insecure_registries, ["x:5000"]);
+    }
+
+    #[test]
+    fn a_wrong_setting_is_named_with_what_was_expected() {
+        let long = format!("/{}", "x".repeat(120));
+        for (flags, expect) in [
+            (
+                vec!["--state-dir", "relative"],
+                "state-dir: expected an absolute path",
+            ),
+            (
+                vec!["--run-dir", long.as_str()],
+                "run-dir: expected a path so short",
+            ),
+            (
+                vec!["--dev", "--listen", "0.0.0.0:1"],
+                "listen: expected a loopback address",
+            ),
+            (
+                vec!["--insecure-registry", "http://x"],
+                "insecure-registries: expected host[:port]",
+            ),
+            (vec!["--log-level", "=="], "log-level: expected error, warn"),
+        ] {
+            let error = build(&flags, "").unwrap_err().to_string();
+            assert!(error.starts_with(expect), "{error}");
+        }
+        assert!(
+            toml::from_str::<SettingsFile>("stat-dir = 'x'").is_err(),
+            "unknown keys are refused"
+        );
+        let missing = read_file(Some(Path::new("/nonexistent/shoald.toml")))
+            .unwrap_err()
+            .to_string();
+        assert_eq!(missing, "reading settings from /nonexistent/shoald.toml");
+    }
+}

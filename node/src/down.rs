@@ -1,0 +1,85 @@
+//! `shoald down`: ends what a stopped daemon left running, and with `--purge` what it kept.
+//!
+//! Run when no daemon holds the state directory: after `dev down` stopped it, or after it crashed.
+
+use crate::config::NodeConfig;
+use crate::place::{Place, PlaceError};
+use futures::{StreamExt, stream};
+use shoal_agent_runtime::{ContainerState, ContainerStatus, OpenError, RemoveError, Runtime, Signal};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a container has to end by its stop signal: Docker's default grace.
+const GRACE: Duration = Duration::from_secs(10);
+/// Containers ended at the same time.
+const TOGETHER: usize = 16;
+
+/// Something is left.
+#[derive(Debug, thiserror::Error)]
+pub enum DownError {
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    #[error("opening the runtime")]
+    Open(#[from] OpenError),
+    #[error("listing containers")]
+    List(#[from] shoal_agent_runtime::ListError),
+    #[error("{count} containers stay, the first because")]
+    Remove {
+        count: usize,
+        #[source]
+        first: RemoveError,
+    },
+    #[error("removing {path}")]
+    Path {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Takes everything down.
+pub async fn down(config: &NodeConfig, purge: bool) -> Result<(), DownError> {
+    if !config.state_dir.exists() && !config.run_dir.exists() {
+        return Ok(());
+    }
+    let place = Place::take(config)?;
+    let runtime = place.open_runtime(config).await?;
+    let containers = runtime.list().await?;
+    let mut failures: Vec<RemoveError> = stream::iter(containers)
+        .map(|status| end(&runtime, status))
+        .buffer_unordered(TOGETHER)
+        .filter_map(|result| async move { result.err() })
+        .collect()
+        .await;
+    if !failures.is_empty() {
+        let count = failures.len();
+        let first = failures.swap_remove(0);
+        return Err(DownError::Remove { count, first });
+    }
+    drop(runtime);
+    remove_dir(&config.run_dir)?;
+    if purge {
+        remove_dir(&config.state_dir)?;
+    }
+    Ok(())
+}
+
+async fn end(runtime: &Runtime, status: ContainerStatus) -> Result<(), RemoveError> {
+    let signal = status.stop_signal.unwrap_or(Signal::TERM);
+    if status.state == ContainerState::Running && runtime.kill(&status.id, signal).await.is_ok() {
+        // Whether it ended by itself or not: removing kills what is left.
+        drop(tokio::time::timeout(GRACE, runtime.wait(&status.id)).await);
+    }
+    runtime.remove(&status.id).await
+}
+
+fn remove_dir(path: &Path) -> Result<(), DownError> {
+    match std::fs::remove_dir_all(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(DownError::Path {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}

@@ -1,0 +1,259 @@
+//! The keeper of one task: carries out what the task's machine says and feeds the results back.
+//!
+//! One tokio task each. Steps run beside it, so that a stop is heard while an image is pulled, and a step
+//! that panics fails its task alone. It ends when its task is no longer assigned and nothing is left of it.
+
+use crate::assignment::AssignedTask;
+use crate::board::{Board, Posted};
+use crate::clock;
+use crate::disk::Disk;
+use crate::name::container_of;
+use crate::runtime::TaskRuntime;
+use crate::task::{Input, Link, Origin, Output, Report, Step, TaskMachine};
+use shoal_agent_runtime::{ContainerId, Exit, ExitReason};
+use shoal_core::model::{DesiredState, TaskId, WallTime};
+use std::any::Any;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
+
+/// What every keeper shares.
+#[derive(Debug)]
+pub(crate) struct Shared<R> {
+    pub(crate) runtime: Arc<R>,
+    pub(crate) board: Arc<Board>,
+    pub(crate) disk: Disk,
+    pub(crate) link: watch::Receiver<Link>,
+}
+
+impl<R> Clone for Shared<R> {
+    fn clone(&self) -> Self {
+        Self {
+            runtime: Arc::clone(&self.runtime),
+            board: Arc::clone(&self.board),
+            disk: self.disk.clone(),
+            link: self.link.clone(),
+        }
+    }
+}
+
+/// What a keeper is told.
+#[derive(Debug)]
+pub(crate) enum Order {
+    Steer(DesiredState, Duration),
+    /// No longer assigned.
+    Leave,
+}
+
+struct Keeper<R> {
+    shared: Shared<R>,
+    machine: TaskMachine,
+    task: Arc<AssignedTask>,
+    container: ContainerId,
+    steps: JoinSet<Input>,
+    fetch: Option<AbortHandle>,
+    posted: Option<(u32, shoal_core::model::TaskState, WallTime)>,
+}
+
+/// Keeps one task until it is left and gone.
+pub(crate) async fn keep<R: TaskRuntime>(
+    shared: Shared<R>,
+    task: AssignedTask,
+    origin: Origin,
+    mut orders: mpsc::Receiver<Order>,
+) -> TaskId {
+    let id = task.id.clone();
+    let mut link = shared.link.clone();
+    let current = *link.borrow_and_update();
+    let (machine, outputs) = TaskMachine::new(task.clone(), origin, current, Instant::now());
+    let Some(container) = container_of(&id, machine.attempt()) else {
+        return id;
+    };
+    let mut keeper = Keeper {
+        shared,
+        machine,
+        task: Arc::new(task),
+        container,
+        steps: JoinSet::new(),
+        fetch: None,
+        posted: None,
+    };
+    keeper.perform(outputs).await;
+    let mut left = false;
+    while !(left && keeper.machine.is_gone()) {
+        let input = tokio::select! {
+            order = orders.recv(), if !left => match order {
+                Some(Order::Steer(desired, hold)) => Input::Steer { desired, hold },
+                Some(Order::Leave) => {
+                    left = true;
+                    Input::Steer { desired: DesiredState::Remove, hold: Duration::ZERO }
+                }
+                // The worker shuts down: containers go on, the next daemon takes them up.
+                None => break,
+            },
+            Some(result) = keeper.steps.join_next() => match finished(result) {
+                Some(input) => input,
+                None => continue,
+            },
+            // Handled below; the tick that wakes it does no harm.
+            Ok(()) = changed(&mut link) => Input::Tick,
+            () = clock::sleep_until(keeper.machine.next_deadline()) => Input::Tick,
+        };
+        // What the link is decides what an end means, so it is heard before anything else.
+        if link.has_changed().unwrap_or(false) {
+            let now = *link.borrow_and_update();
+            keeper.handle(Input::Link(now)).await;
+        }
+        keeper.handle(input).await;
+    }
+    id
+}
+
+/// Waits for a change without taking it.
+async fn changed(link: &mut watch::Receiver<Link>) -> Result<(), watch::error::RecvError> {
+    let result = link.changed().await;
+    link.mark_changed();
+    result
+}
+
+/// A step that was broken off says nothing; one that panicked says so.
+fn finished(result: Result<Input, JoinError>) -> Option<Input> {
+    match result {
+        Ok(input) => Some(input),
+        Err(error) if error.is_panic() => Some(Input::Panicked(panic_text(&*error.into_panic()))),
+        Err(_) => None,
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without words".to_owned())
+}
+
+impl<R: TaskRuntime> Keeper<R> {
+    async fn handle(&mut self, input: Input) {
+        let outputs = self.machine.handle(input, Instant::now());
+        self.perform(outputs).await;
+    }
+
+    async fn perform(&mut self, outputs: Vec<Output>) {
+        for output in outputs {
+            match output {
+                Output::Report { report, durable } => self.report(report, durable).await,
+                Output::Do(step) => self.begin(step),
+                Output::Cancel => {
+                    if let Some(fetch) = self.fetch.take() {
+                        fetch.abort();
+                    }
+                }
+            }
+        }
+    }
+
+    async fn report(&mut self, report: Report, durable: bool) {
+        if let Some(container) = container_of(&self.task.id, report.attempt) {
+            self.container = container;
+        }
+        if durable {
+            if let Err(error) = self.shared.disk.put_report(&self.task.id, &report).await {
+                // The managers hear it all the same; only a crash before they do would find it unsaid.
+                tracing::warn!(task = %self.task.id, error = %chain(&error), "a task's report is not on disk");
+            }
+        } else {
+            self.shared.disk.note_report(&self.task.id, &report);
+        }
+        let wall = match self.posted {
+            Some((attempt, state, wall)) if (attempt, state) == (report.attempt, report.state) => wall,
+            _ => clock::wall(),
+        };
+        self.posted = Some((report.attempt, report.state, wall));
+        tracing::debug!(task = %self.task.id, state = report.state.name(), message = report.message, "a task is told of");
+        self.shared.board.post(Posted {
+            task: Arc::clone(&self.task),
+            container: self.container.clone(),
+            report,
+            wall,
+            health: self.machine.health(),
+        });
+    }
+
+    fn begin(&mut self, step: Step) {
+        tracing::debug!(task = %self.task.id, ?step, "a step begins");
+        let runtime = Arc::clone(&self.shared.runtime);
+        let (task, id) = (Arc::clone(&self.task), self.container.clone());
+        let attempt = self.machine.attempt();
+        let fetching = step == Step::Fetch;
+        let handle = self
+            .steps
+            .spawn(async move { carry_out(&*runtime, step, &task, &id, attempt).await });
+        if fetching {
+            self.fetch = Some(handle);
+        }
+    }
+}
+
+async fn carry_out<R: TaskRuntime>(
+    runtime: &R,
+    step: Step,
+    task: &AssignedTask,
+    id: &ContainerId,
+    attempt: u32,
+) -> Input {
+    match step {
+        Step::Fetch => Input::Fetched(runtime.fetch(task).await),
+        Step::Inspect => Input::Inspected(runtime.inspect(task).await),
+        Step::Create => Input::Created(runtime.create(id, task, attempt).await),
+        Step::CheckPorts => Input::PortsChecked(runtime.check_ports(task).await),
+        Step::Start => Input::Started(runtime.start(id).await),
+        Step::Probe(plan) => Input::Probed(runtime.probe(id, &plan).await),
+        Step::Remove => Input::Removed(runtime.remove(id, Some(task)).await),
+        Step::Watch => watch_end(runtime, task, id).await,
+        Step::Signal(signal) => {
+            if let Err(failure) = runtime.kill(id, signal).await {
+                // An ended container is told by its exit; anything else by SIGKILL when the grace is over.
+                tracing::debug!(task = %task.id, %signal, reason = failure.message, "a signal was not delivered");
+            }
+            // Nothing to add: what follows is the exit or the deadline, and an early tick does no harm.
+            Input::Tick
+        }
+    }
+}
+
+async fn watch_end<R: TaskRuntime>(runtime: &R, task: &AssignedTask, id: &ContainerId) -> Input {
+    let exit = runtime.wait(id).await.unwrap_or_else(|failure| Exit {
+        code: 255,
+        signal: None,
+        oom_killed: false,
+        reason: ExitReason::NeverStarted {
+            message: failure.message,
+        },
+        at: SystemTime::now(),
+    });
+    // Its own sockets are closed by now, so a port that is still taken is another's.
+    let hint = match exit.code {
+        0 => None,
+        _ => runtime
+            .check_ports(task)
+            .await
+            .err()
+            .map(|failure| failure.message),
+    };
+    Input::Ended { exit, hint }
+}
+
+/// An error with its causes, on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

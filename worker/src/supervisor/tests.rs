@@ -1,0 +1,332 @@
+//! The supervisor on a fake runtime: the shell's promises, without a container.
+
+use super::*;
+use crate::assignment::AssignedTask;
+use crate::health::{HealthPlan, Probe};
+use crate::task::{Failure, ImageFacts, StartedFacts};
+use crate::testing::assigned;
+use shoal_agent_runtime::{Exit, ExitReason, Signal};
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::time::{Instant, SystemTime};
+use tokio::sync::Notify;
+
+/// A runtime that only remembers; images by name say how it misbehaves.
+#[derive(Debug, Default)]
+struct Fake {
+    state: Mutex<FakeState>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct FakeState {
+    running: BTreeMap<ContainerId, Instant>,
+    ended: BTreeMap<ContainerId, i32>,
+    starts: u32,
+    removed: BTreeSet<ContainerId>,
+}
+
+impl Fake {
+    fn exit(&self, id: &ContainerId, code: i32) {
+        let mut state = self.state.lock().unwrap();
+        if state.running.remove(id).is_some() {
+            state.ended.insert(id.clone(), code);
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+}
+
+impl TaskRuntime for Fake {
+    async fn fetch(&self, task: &AssignedTask) -> Result<ImageFacts, Failure> {
+        match task.spec.container.image.as_str() {
+            "missing" => Err(Failure::new("no such image")),
+            "slow" => std::future::pending().await,
+            "panics" => panic!("the fetch fell over"),
+            _ => Ok(ImageFacts::default()),
+        }
+    }
+    async fn inspect(&self, _: &AssignedTask) -> ImageFacts {
+        ImageFacts::default()
+    }
+    async fn create(&self, _: &ContainerId, _: &AssignedTask, _: u32) -> Result<(), Failure> {
+        Ok(())
+    }
+    async fn check_ports(&self, _: &AssignedTask) -> Result<(), Failure> {
+        Ok(())
+    }
+    async fn start(&self, id: &ContainerId) -> Result<StartedFacts, Failure> {
+        let started = Instant::now();
+        let mut state = self.state.lock().unwrap();
+        state.starts += 1;
+        state.running.insert(id.clone(), started);
+        Ok(StartedFacts { pid: 1, started })
+    }
+    async fn kill(&self, id: &ContainerId, signal: Signal) -> Result<(), Failure> {
+        self.exit(id, 128 + signal.number());
+        Ok(())
+    }
+    async fn wait(&self, id: &ContainerId) -> Result<Exit, Failure> {
+        loop {
+            let changed = self.changed.notified();
+            if let Some(code) = self.state.lock().unwrap().ended.get(id) {
+                return Ok(Exit {
+                    code: *code,
+                    signal: None,
+                    oom_killed: false,
+                    reason: ExitReason::Exited,
+                    at: SystemTime::now(),
+                });
+            }
+            changed.await;
+        }
+    }
+    async fn probe(&self, _: &ContainerId, _: &HealthPlan) -> Probe {
+        Probe {
+            began: Instant::now(),
+            exit_code: Some(0),
+            output: String::new(),
+        }
+    }
+    async fn remove(&self, id: &ContainerId, _: Option<&AssignedTask>) -> Result<(), Failure> {
+        self.exit(id, 137);
+        self.state.lock().unwrap().removed.insert(id.clone());
+        Ok(())
+    }
+    async fn list(&self) -> Result<Vec<(ContainerId, Found)>, Failure> {
+        let state = self.state.lock().unwrap();
+        let running = state.running.iter().map(|(id, started)| {
+            let facts = StartedFacts {
+                pid: 1,
+                started: *started,
+            };
+            (id.clone(), Found::Running(facts))
+        });
+        Ok(running.collect())
+    }
+    async fn forget_logs(&self, _: &ContainerId) {}
+}
+
+struct Rig {
+    fake: Arc<Fake>,
+    board: Arc<Board>,
+    messages: mpsc::Sender<Message>,
+    link: watch::Sender<Link>,
+    running: tokio::task::JoinHandle<()>,
+    at: u64,
+}
+
+impl Rig {
+    async fn start(dir: &std::path::Path, fake: Arc<Fake>, boot: &str) -> Self {
+        let (disk, kept) = open(dir);
+        let found = fake.list().await.unwrap();
+        let (link, watched) = watch::channel(Link::Session);
+        let board = Arc::new(Board::default());
+        let at = kept.set.at.index;
+        let supervisor = Supervisor::new(Parts {
+            runtime: Arc::clone(&fake),
+            board: Arc::clone(&board),
+            disk,
+            kept,
+            found,
+            boot: boot.to_owned(),
+            link: watched,
+        });
+        let (messages, inbox) = mpsc::channel(8);
+        let running = tokio::spawn(supervisor.run(inbox));
+        Self {
+            fake,
+            board,
+            messages,
+            link,
+            running,
+            at,
+        }
+    }
+
+    async fn stop(self) -> Arc<Fake> {
+        drop(self.messages);
+        self.running.await.unwrap();
+        self.fake
+    }
+
+    async fn send(&mut self, tasks: Vec<AssignedTask>) {
+        self.at += 1;
+        let at = Position {
+            epoch: 1,
+            index: self.at,
+        };
+        let (answer, taken) = oneshot::channel();
+        let update = AssignmentUpdate::Full { at, tasks };
+        self.messages.send(Message::Update(update, answer)).await.unwrap();
+        taken.await.unwrap().unwrap();
+    }
+
+    async fn until(&self, what: &str, done: impl Fn(&Board, &FakeState) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !done(&self.board, &self.fake.state.lock().unwrap()) {
+            assert!(Instant::now() < deadline, "{what}: {:?}", self.board.all());
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn until_state(&self, number: u32, state: TaskState) {
+        let id = assigned(number).id;
+        let is = |board: &Board| board.get(&id).is_some_and(|posted| posted.report.state == state);
+        self.until(&format!("task {number} {state:?}"), |board, _| is(board))
+            .await;
+    }
+}
+
+fn open(dir: &std::path::Path) -> (Disk, OnDisk) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        match Disk::open(dir) {
+            Ok(opened) => return opened,
+            Err(error) if Instant::now() > deadline => panic!("{error:?}"),
+            Err(_) => std::thread::yield_now(),
+        }
+    }
+}
+
+fn container(number: u32) -> ContainerId {
+    container_of(&assigned(number).id, 0).unwrap()
+}
+
+fn with_image(number: u32, image: &str) -> AssignedTask {
+    let mut task = assigned(number);
+    task.spec.container.image = image.to_owned();
+    task
+}
+
+#[tokio::test]
+async fn tasks_run_stop_and_are_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = Rig::start(dir.path(), Arc::default(), "a").await;
+    rig.send(vec![assigned(1), with_image(2, "missing"), with_image(3, "slow")])
+        .await;
+    rig.until_state(1, TaskState::Running).await;
+    rig.until_state(2, TaskState::Rejected).await;
+    rig.until_state(3, TaskState::Preparing).await;
+    let mut stopped = [assigned(1), with_image(3, "slow")];
+    for task in &mut stopped {
+        task.desired = DesiredState::Shutdown;
+    }
+    rig.send(stopped.to_vec()).await;
+    rig.until_state(1, TaskState::Shutdown).await;
+    rig.until_state(3, TaskState::Shutdown).await;
+    rig.send(vec![]).await;
+    rig.until("all forgotten", |board, state| {
+        board.all().is_empty() && state.removed.contains(&container(1))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_panic_fails_its_own_task_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = Rig::start(dir.path(), Arc::default(), "a").await;
+    rig.send(vec![assigned(1), with_image(2, "panics")]).await;
+    rig.until_state(2, TaskState::Failed).await;
+    rig.until_state(1, TaskState::Running).await;
+    let error = rig.board.get(&assigned(2).id).unwrap().report.error.unwrap();
+    assert_eq!(
+        error,
+        "internal error while handling the task: the fetch fell over"
+    );
+}
+
+#[tokio::test]
+async fn a_restarted_worker_takes_its_tasks_up_and_starts_none_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = Rig::start(dir.path(), Arc::default(), "a").await;
+    rig.send(vec![assigned(1), assigned(2), assigned(3)]).await;
+    for number in [1, 2, 3] {
+        rig.until_state(number, TaskState::Running).await;
+    }
+    rig.fake.exit(&container(3), 4);
+    rig.until_state(3, TaskState::Failed).await;
+    let fake = rig.stop().await;
+    let before = fake.state.lock().unwrap().running.clone();
+    let mut rig = Rig::start(dir.path(), fake, "a").await;
+    rig.until_state(1, TaskState::Running).await;
+    rig.until_state(2, TaskState::Running).await;
+    rig.until_state(3, TaskState::Failed).await;
+    assert_eq!(rig.fake.state.lock().unwrap().starts, 3);
+    assert_eq!(rig.fake.state.lock().unwrap().running, before);
+    rig.send(vec![assigned(1)]).await;
+    rig.until("the others are gone", |board, state| {
+        board.all().len() == 1 && state.running.len() == 1
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn after_a_reboot_what_ran_is_lost_and_what_ended_stays_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = Rig::start(dir.path(), Arc::default(), "a").await;
+    rig.send(vec![assigned(1), assigned(2)]).await;
+    rig.until_state(1, TaskState::Running).await;
+    rig.until_state(2, TaskState::Running).await;
+    rig.fake.exit(&container(2), 0);
+    rig.until_state(2, TaskState::Complete).await;
+    rig.stop().await;
+    let rig = Rig::start(dir.path(), Arc::default(), "b").await;
+    rig.until_state(1, TaskState::Failed).await;
+    rig.until_state(2, TaskState::Complete).await;
+    assert_eq!(rig.fake.state.lock().unwrap().starts, 0);
+}
+
+#[tokio::test]
+async fn cut_off_it_restarts_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = Rig::start(dir.path(), Arc::default(), "a").await;
+    let mut task = assigned(1);
+    task.spec.restart.delay = Some(Duration::ZERO);
+    rig.send(vec![task]).await;
+    rig.until_state(1, TaskState::Running).await;
+    rig.link.send(Link::CutOff).unwrap();
+    let again = |board: &Board| {
+        board
+            .get(&assigned(1).id)
+            .is_some_and(|posted| posted.report.attempt == 1)
+    };
+    rig.fake.exit(&container(1), 1);
+    rig.until("a second attempt", |board, _| again(board)).await;
+    rig.until_state(1, TaskState::Running).await;
+}
+
+#[tokio::test]
+async fn orphans_are_swept_once_the_whole_set_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = Arc::new(Fake::default());
+    fake.start(&container(7)).await.unwrap();
+    let mut rig = Rig::start(dir.path(), fake, "a").await;
+    assert_eq!(rig.fake.state.lock().unwrap().running.len(), 1);
+    rig.send(vec![]).await;
+    rig.until("the orphan is gone", |_, state| {
+        state.removed.contains(&container(7))
+    })
+    .await;
+}
+
+#[test]
+fn logs_are_kept_for_a_day_and_up_to_a_number() {
+    let now = WallTime(i64::MAX / 2);
+    let day = i64::try_from(LOGS_KEPT.as_nanos()).unwrap();
+    let logs = BTreeMap::from([
+        (container(1), WallTime(now.0 - day - 1)),
+        (container(2), WallTime(now.0 - day)),
+    ]);
+    assert_eq!(old_logs(&logs, now), [container(1)]);
+    let number = |n: usize| u32::try_from(n).unwrap();
+    let many = (0..MOST_LOGS + 2)
+        .map(|n| {
+            (
+                container(number(n)),
+                WallTime(now.0 - 1000 + i64::from(number(n))),
+            )
+        })
+        .collect();
+    assert_eq!(old_logs(&many, now), [container(0), container(1)]);
+}

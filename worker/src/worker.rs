@@ -1,0 +1,145 @@
+//! The worker's public door: everything put together, started and stopped.
+//!
+//! Called by the node; owns no decision of its own.
+
+use crate::board::Board;
+use crate::dial::Dial;
+use crate::disk::{Disk, DiskError};
+use crate::local::{NodeFacts, WorkerView};
+use crate::node_runtime::NodeRuntime;
+use crate::runtime::TaskRuntime;
+use crate::session::{SessionParts, keep_open};
+use crate::streams::Streams;
+use crate::supervisor::{Parts, Supervisor};
+use crate::task::Link;
+use shoal_agent_runtime::Runtime;
+use shoal_core::model::{Bytes, CpuNanos, NodeDescription, Platform, Resources};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+/// Updates that wait for the supervisor; a session sends one at a time.
+const MESSAGES: usize = 8;
+
+/// What a worker is started with.
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    /// `<state>/worker`.
+    pub state_dir: PathBuf,
+    pub facts: NodeFacts,
+    /// The address by which other nodes reach this one; empty where it listens locally only.
+    pub address: String,
+}
+
+/// The worker could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error("taking up the containers of this node: {0}")]
+    Containers(String),
+    #[error("reading the machine's boot id")]
+    Boot(#[source] std::io::Error),
+    #[error("the worker is stopping")]
+    Stopped,
+}
+
+/// A running worker. Dropping it stops the worker at once; containers go on in either case.
+#[derive(Debug)]
+pub struct Worker {
+    view: WorkerView,
+    session: JoinHandle<()>,
+    supervisor: JoinHandle<()>,
+}
+
+impl Worker {
+    /// Takes up what was assigned before, and opens a session as soon as a manager answers.
+    ///
+    /// # Errors
+    /// Where the disk or the containers of an earlier daemon cannot be read.
+    pub async fn start(
+        config: WorkerConfig,
+        runtime: Runtime,
+        dial: Arc<dyn Dial>,
+    ) -> Result<Self, WorkerError> {
+        let boot = tokio::fs::read_to_string("/proc/sys/kernel/random/boot_id").await;
+        let boot = boot.map_err(WorkerError::Boot)?.trim().to_owned();
+        let path = config.state_dir.clone();
+        let opened = tokio::task::spawn_blocking(move || Disk::open(&path)).await;
+        let (disk, kept) = opened.map_err(|_stopping| WorkerError::Stopped)??;
+        let (description, described) = watch::channel(describe(&runtime, &config));
+        // Nothing changes it yet while the daemon runs; the receivers keep the last value.
+        drop(description);
+        let node_runtime = Arc::new(NodeRuntime::new(runtime.clone()));
+        let found = node_runtime.list().await;
+        let found = found.map_err(|failure| WorkerError::Containers(failure.message))?;
+        let board = Arc::new(Board::default());
+        let (link, linked) = watch::channel(Link::Lost);
+        let (manager, spoken_to) = watch::channel(String::new());
+        let supervisor = Supervisor::new(Parts {
+            runtime: node_runtime,
+            board: Arc::clone(&board),
+            disk,
+            kept,
+            found,
+            boot,
+            link: linked,
+        });
+        let (messages, inbox) = mpsc::channel(MESSAGES);
+        let parts = SessionParts {
+            streams: Arc::new(Streams::new(Arc::clone(&dial), Arc::clone(&board), runtime)),
+            dial,
+            board: Arc::clone(&board),
+            supervisor: messages,
+            description: described.clone(),
+            manager,
+        };
+        Ok(Self {
+            view: WorkerView {
+                board,
+                facts: Arc::new(config.facts),
+                description: described,
+                manager: spoken_to,
+            },
+            session: tokio::spawn(keep_open(parts, link)),
+            supervisor: tokio::spawn(supervisor.run(inbox)),
+        })
+    }
+
+    /// For the local service.
+    pub fn view(&self) -> WorkerView {
+        self.view.clone()
+    }
+
+    /// Is a session open?
+    pub fn in_session(&self) -> bool {
+        !self.view.manager.borrow().is_empty()
+    }
+
+    /// Ends the session and the keepers. Containers and their shims go on.
+    pub async fn stop(self) {
+        self.session.abort();
+        // Ended by its session's end: the last sender of its messages is gone. A panic was logged when it was.
+        drop(self.session.await);
+        drop(self.supervisor.await);
+    }
+}
+
+fn describe(runtime: &Runtime, config: &WorkerConfig) -> NodeDescription {
+    let facts = runtime.facts();
+    NodeDescription {
+        hostname: facts.hostname.clone(),
+        platform: Platform {
+            os: facts.os.clone(),
+            arch: facts.architecture.clone(),
+        },
+        resources: Resources {
+            cpu: CpuNanos(u64::from(facts.cpus) * 1_000_000_000),
+            memory: Bytes(facts.memory),
+        },
+        engine_version: config.facts.version.clone(),
+        engine_labels: std::collections::BTreeMap::new(),
+        address: config.address.clone(),
+    }
+}

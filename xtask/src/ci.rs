@@ -1,0 +1,45 @@
+//! `cargo xtask ci`: everything that must hold before a change lands, cheapest first.
+//!
+//! `make test` is this verb. Its parts are separate functions so that a failure's heading says which
+//! part it was.
+
+use crate::{
+    build::{self, BuildArgs},
+    command::{cargo, run as run_command},
+    hosts, image, sim, tidy,
+};
+use anyhow::{Context, Result};
+
+/// Seeds run on every change; a longer run is `cargo xtask sim --seeds N`.
+const CI_SEEDS: u64 = 2_000;
+
+pub(crate) fn run() -> Result<()> {
+    tidy::run().context("tidy")?;
+    run_command(cargo(["fmt", "--all", "--check"])).context("format")?;
+    run_command(cargo([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+    .context("lints")?;
+    run_command(cargo(["test", "--workspace", "--exclude", "shoal-tests"])).context("unit tests")?;
+    for planted in [false, true] {
+        sim::run(&sim::SimArgs {
+            seeds: CI_SEEDS,
+            start: 1,
+            planted,
+            rest: Vec::new(),
+        })
+        .context("simulation")?;
+    }
+    build::run(&BuildArgs {
+        dev: true,
+        crash_points: false,
+    })
+    .context("build")?;
+    image::run().context("demo image")?;
+    hosts::run().context("host tests")
+}
