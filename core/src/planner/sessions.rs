@@ -51,7 +51,9 @@ pub enum Refuse {
 struct Batch {
     node: NodeId,
     ticket: u64,
-    reports: VecDeque<TaskReport>,
+    reports: Vec<TaskReport>,
+    /// How many of them are planned.
+    planned: usize,
 }
 
 /// What became of a node.
@@ -86,8 +88,12 @@ impl Sessions {
         !self.nodes.is_empty() || !self.batches.is_empty()
     }
 
-    /// What nodes said of themselves may not have been written.
+    /// What nodes said of themselves may not have been written, nor the reports of a batch that is half
+    /// planned: were only its rest planned again, its sender would hear that all of it is taken.
     pub(crate) fn say_again(&mut self, view: &StoreView) {
+        if let Some(batch) = self.batches.front_mut() {
+            batch.planned = 0;
+        }
         self.described.retain(|node, _| view.node(node).is_some());
         for (id, description) in &self.described {
             let stored = view.node(id).and_then(|node| node.description.as_ref());
@@ -141,7 +147,8 @@ impl Sessions {
                 self.batches.push_back(Batch {
                     node,
                     ticket,
-                    reports: reports.into(),
+                    reports,
+                    planned: 0,
                 });
             }
         }
@@ -161,15 +168,16 @@ impl Sessions {
             let Some(batch) = self.batches.front_mut() else {
                 break;
             };
-            if let Some(next) = batch.reports.pop_front() {
-                self.queued -= 1;
+            if let Some(next) = batch.reports.get(batch.planned) {
+                batch.planned += 1;
                 used += 1;
                 // One that changes nothing is late, repeated or another's; its sender has nothing to do.
-                if let Ok(task) = report::apply(draft.view(), &batch.node, &next, draft.now) {
+                if let Ok(task) = report::apply(draft.view(), &batch.node, next, draft.now) {
                     draft.put_task(task);
                 }
             }
-            if batch.reports.is_empty() {
+            if batch.planned == batch.reports.len() {
+                self.queued -= batch.reports.len();
                 taken.push(batch.ticket);
                 self.batches.pop_front();
             }

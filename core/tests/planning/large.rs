@@ -116,8 +116,7 @@ fn large_clusters_are_planned_in_time() {
     assert_eq!(placed(&world, &small), (1, 1));
 
     let took = timed("a new leader looks at everything", || {
-        let view = world.store.snapshot();
-        world.planner.lead(&view, world.now);
+        world.take_over();
         world.settle();
     });
     assert!(took < Duration::from_secs(60));

@@ -251,10 +251,7 @@ impl History {
             }
             Step::Pass(seconds) => self.world.pass(Duration::from_millis(u64::from(*seconds) * 300)),
             Step::Budget(budget) => self.world.budget = usize::from(*budget),
-            Step::TakeOver => {
-                let view = self.world.store.snapshot();
-                self.world.planner.lead(&view, self.world.now);
-            }
+            Step::TakeOver => self.world.take_over(),
             Step::Lose => {}
         }
         if matches!(step, Step::Lose) {

@@ -156,8 +156,7 @@ impl Script {
                 String::new()
             }
             "takeover" => {
-                let view = self.world.store.snapshot();
-                self.world.planner.lead(&view, self.world.now);
+                self.world.take_over();
                 let before = self.world.changes;
                 self.world.settle();
                 format!("{} changes\n", self.world.changes - before)

@@ -33,6 +33,9 @@ pub(crate) struct World {
     pub(crate) checked: bool,
     /// The next plan does not come to be.
     pub(crate) lose_next: bool,
+    /// Reports that no applied plan has taken, by ticket: their workers send them again.
+    unanswered: BTreeMap<u64, (NodeId, Vec<TaskReport>)>,
+    ticket: u64,
     index: u64,
 }
 
@@ -59,6 +62,8 @@ impl World {
             changes: 0,
             checked: true,
             lose_next: false,
+            unanswered: BTreeMap::new(),
+            ticket: 0,
             index: 0,
         };
         let cluster = Cluster {
@@ -151,10 +156,26 @@ impl World {
         );
         if std::mem::take(&mut self.lose_next) {
             self.planner.replan(&view, self.now);
+            for ticket in plan.reports_taken {
+                let (node, reports) = self.unanswered.remove(&ticket).unwrap();
+                self.send(&node, reports);
+            }
             return true;
         }
         self.apply(plan.changes);
+        for ticket in plan.reports_taken {
+            self.unanswered.remove(&ticket).unwrap();
+        }
         plan.more
+    }
+
+    /// A new planner of the same cluster: what workers were not answered they send again.
+    pub(crate) fn take_over(&mut self) {
+        let view = self.store.snapshot();
+        self.planner.lead(&view, self.now);
+        for (node, reports) in std::mem::take(&mut self.unanswered).into_values() {
+            self.send(&node, reports);
+        }
     }
 
     /// Lets time pass, stopping at every deadline; workers that are not silent are heard every second.
@@ -251,13 +272,23 @@ impl World {
             .into_iter()
             .map(|(task, state)| told(task, state))
             .collect();
+        self.send(node, reports);
+    }
+
+    /// Sends reports; a node that was removed meanwhile is refused, and has nothing to say any more.
+    fn send(&mut self, node: &NodeId, reports: Vec<TaskReport>) {
+        self.ticket += 1;
         let view = self.store.snapshot();
         let input = PlannerInput::Reports {
             node: node.clone(),
-            ticket: 0,
-            reports,
+            ticket: self.ticket,
+            reports: reports.clone(),
         };
-        self.planner.handle(&view, input, self.now).unwrap();
+        if self.planner.handle(&view, input, self.now).is_ok() {
+            self.unanswered.insert(self.ticket, (node.clone(), reports));
+        } else {
+            assert!(view.node(node).is_none(), "a known node's reports are refused");
+        }
     }
 
     /// A task ends by itself.

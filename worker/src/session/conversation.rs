@@ -26,6 +26,9 @@ const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bounds on what a manager may ask of a worker's clock.
 const SHORTEST_PERIOD: Duration = Duration::from_millis(100);
 const LONGEST_PERIOD: Duration = Duration::from_secs(60);
+/// Reports that were not answered in this time are said again: a manager that lost its leadership, or had
+/// too many to keep, answers them never. Much longer than an entry takes to become durable.
+const REPORT_AGAIN: Duration = Duration::from_secs(2);
 /// A full disk is asked again after this.
 const DISK_PAUSE: Duration = Duration::from_secs(2);
 
@@ -39,14 +42,20 @@ pub(super) enum Fate {
 
 type Applying = oneshot::Receiver<Result<(), Refused>>;
 
+/// The report message under way.
+struct Said {
+    sequence: u64,
+    tasks: Vec<TaskId>,
+    again_at: Instant,
+}
+
 pub(super) struct Conversation<'a> {
     parts: &'a SessionParts,
     address: String,
     up: mpsc::Sender<v1::SessionUp>,
     down: Streaming<v1::SessionDown>,
     heartbeat: Interval,
-    /// The report message under way: its number and whose reports it has.
-    said: Option<(u64, Vec<TaskId>)>,
+    said: Option<Said>,
     sequence: u64,
     joiner: AssignmentsJoiner,
     applying: Option<Applying>,
@@ -98,10 +107,14 @@ impl<'a> Conversation<'a> {
 
     pub(super) async fn run(&mut self) -> Fate {
         let fate = self.talk().await;
-        if let Some((_, tasks)) = self.said.take() {
-            self.parts.board.unsay(tasks);
-        }
+        self.unsay();
         fate
+    }
+
+    fn unsay(&mut self) {
+        if let Some(said) = self.said.take() {
+            self.parts.board.unsay(said.tasks);
+        }
     }
 
     async fn talk(&mut self) -> Fate {
@@ -117,6 +130,10 @@ impl<'a> Conversation<'a> {
                 () = clock::sleep_until(self.resync.as_ref().map(|(at, _)| *at)) => self.ask_again().await,
                 _ = self.heartbeat.tick() => self.tell(Up::Heartbeat(v1::Heartbeat {})).await,
                 () = self.parts.board.news(), if self.said.is_none() => self.report().await,
+                () = clock::sleep_until(self.said.as_ref().map(|said| said.again_at)) => {
+                    self.unsay();
+                    Ok(())
+                }
                 Ok(()) = description.changed() => {
                     let now = description.borrow_and_update().clone();
                     self.tell(Up::Description(now.into())).await
@@ -142,7 +159,11 @@ impl<'a> Conversation<'a> {
             .iter()
             .map(|(_, posted)| wire::report(posted).into())
             .collect();
-        self.said = Some((self.sequence, batch.into_iter().map(|(id, _)| id).collect()));
+        self.said = Some(Said {
+            sequence: self.sequence,
+            tasks: batch.into_iter().map(|(id, _)| id).collect(),
+            again_at: Instant::now() + REPORT_AGAIN,
+        });
         let message = v1::Reports {
             sequence: self.sequence,
             reports,
@@ -157,7 +178,7 @@ impl<'a> Conversation<'a> {
                 if self
                     .said
                     .as_ref()
-                    .is_some_and(|(sequence, _)| *sequence <= taken.sequence)
+                    .is_some_and(|said| said.sequence <= taken.sequence)
                 {
                     self.said = None;
                     // More may have come while they were under way.

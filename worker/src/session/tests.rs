@@ -231,6 +231,24 @@ async fn parts_are_joined_and_a_gap_asks_for_everything() {
 }
 
 #[tokio::test]
+async fn reports_that_nobody_answers_are_said_again_in_the_same_session() {
+    let mut rig = rig().await;
+    let (mut held, _) = rig.accept().await;
+    post(&rig.board, 1, TaskState::Preparing);
+    let first = held.reports().await;
+    post(&rig.board, 2, TaskState::Preparing);
+    let again = held.reports().await;
+    assert!(again.sequence > first.sequence);
+    assert_eq!(again.reports.len(), 2, "with what has come meanwhile");
+    // A late answer to the first is none to the second.
+    held.tell(Down::ReportsTaken(v1::ReportsTaken {
+        sequence: first.sequence,
+    }))
+    .await;
+    assert_eq!(held.reports().await.reports.len(), 2);
+}
+
+#[tokio::test]
 async fn reports_are_folded_and_said_again_when_a_session_breaks() {
     let mut rig = rig().await;
     let (mut held, _) = rig.accept().await;
