@@ -186,6 +186,11 @@ impl TaskMachine {
             // Found running, its image not yet known: `judge` looks at what is wanted.
             Phase::Up if self.stop_wanted() && self.report.state >= TaskState::Starting => self.stop(now),
             Phase::Gone if self.stop_wanted() => self.in_place.settle(),
+            // A delay that was taken away has no deadline any more: nothing else would say it.
+            Phase::Refused(ref failure) if self.hold_until.is_none() => {
+                let failure = failure.clone();
+                self.reject(failure, now);
+            }
             Phase::Waiting
             | Phase::Fetching
             | Phase::Refused(_)

@@ -237,6 +237,10 @@ fn what_cannot_be_prepared_is_said_when_its_delay_has_passed() {
     let mut bench = refused(&task);
     bench.later(Duration::from_secs(5));
     bench.said("rejected! remove");
+    // The managers take the delay away when it has passed for them, which may be a moment before it has here.
+    let mut bench = refused(&task);
+    bench.steer(DesiredState::Running);
+    bench.said("rejected! remove");
     let mut bench = refused(&task);
     bench.steer(DesiredState::Shutdown);
     bench.said("shutdown! remove");
