@@ -2,9 +2,8 @@
 //! container's. Nothing is ever mounted in the host's.
 
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
 use rustix::io::Errno;
@@ -84,18 +83,24 @@ fn finish(overlay: &OwnedFd) -> Result<OwnedFd, Errno> {
     fsmount(overlay, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
 }
 
-/// Older kernels: one string that has to fit on a page.
+/// Older kernels: one string that has to fit on a page. Layers are named by descriptor, so that as many fit as an
+/// image may have: their own paths would end it at about 30.
 fn mount_by_page(request: &CreateRequest) -> Result<(), Failure> {
-    let escaped = |path: &PathBuf| {
-        let text = String::from_utf8_lossy(path.as_os_str().as_bytes()).into_owned();
-        text.replace('\\', "\\\\").replace(':', "\\:").replace(',', "\\,")
+    let mut held = Vec::new();
+    let mut name = |path: &Path| {
+        let layer = open_path(path)?;
+        let name = format!("/proc/self/fd/{}", layer.as_raw_fd());
+        held.push(layer);
+        Ok::<_, Errno>(name)
     };
-    let lowers: Vec<String> = request.lowers.iter().map(escaped).collect();
+    let lowers: Result<Vec<String>, Errno> = request.lowers.iter().map(|lower| name(lower)).collect();
+    let lowers = lowers.doing("opening the layers")?;
+    let (upper, work) = (name(&request.upper), name(&request.work));
     let options = format!(
         "lowerdir={},upperdir={},workdir={},volatile",
         lowers.join(":"),
-        escaped(&request.upper),
-        escaped(&request.work)
+        upper.doing("opening the upper layer")?,
+        work.doing("opening the upper layer")?
     );
     let options = std::ffi::CString::new(options).doing("naming the layers")?;
     mount(
