@@ -2,7 +2,7 @@
 PREFIX ?= /usr/local
 CARGO ?= $(shell command -v cargo || echo $(HOME)/.cargo/bin/cargo)
 
-.PHONY: setup demo test bench install
+.PHONY: setup demo test test-vm bench install
 
 # Installs the packages that are missing.
 setup:
@@ -17,6 +17,11 @@ demo: setup
 # Everything that must hold before a change lands.
 test: setup
 	$(CARGO) xtask ci
+
+# The smoke test on Debian's kernel with cgroup v2 alone, in an emulated machine. It installs that emulator.
+test-vm:
+	@scripts/setup qemu-system-x86 cpio binutils
+	$(CARGO) xtask vm
 
 bench: setup
 	$(CARGO) xtask bench

@@ -1,4 +1,4 @@
-//! The tree's own tool: `cargo xtask ci | tidy | build | image | sim | hosts | bench`.
+//! The tree's own tool: `cargo xtask ci | tidy | build | image | sim | hosts | vm | bench`.
 //!
 //! `make` and `.ci/run` call it; it calls cargo. It decides nothing about the product and is not
 //! shipped. Each verb is a file of its own.
@@ -19,6 +19,7 @@ mod hosts;
 mod image;
 mod sim;
 mod tidy;
+mod vm;
 
 #[derive(Parser)]
 #[command(
@@ -44,6 +45,8 @@ enum Verb {
     Sim(sim::SimArgs),
     /// The tests that need root and a real kernel, with a look at what they left behind.
     Hosts,
+    /// The smoke test on a second kernel, in an emulated machine.
+    Vm,
     /// The figures of docs/benchmarks.md.
     Bench,
 }
@@ -56,6 +59,7 @@ fn main() -> anyhow::Result<()> {
         Verb::Image => image::run(),
         Verb::Sim(args) => sim::run(&args),
         Verb::Hosts => hosts::run(),
+        Verb::Vm => vm::run(),
         Verb::Bench => bench::run(),
     }
 }

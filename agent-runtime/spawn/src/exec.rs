@@ -41,7 +41,7 @@ pub(crate) fn run(report: &ReportPipe, armed: &Armed) -> Result<(), Failure> {
     if place.is_none() {
         cgroup::join_v1(&request.cgroup)?;
     }
-    enter(&container, request.cgroup.v2)?;
+    enter(&container)?;
     armed.reached("spawn.exec.2-joined");
     let (go, tell) = pipe_with(PipeFlags::CLOEXEC).doing("making a pipe")?;
     let child =
@@ -49,7 +49,7 @@ pub(crate) fn run(report: &ReportPipe, armed: &Armed) -> Result<(), Failure> {
     let Some(pid) = child else {
         drop(tell);
         return Err(inside(
-            &request,
+            (&request, &container),
             console,
             seccomp.as_deref(),
             File::from(go),
@@ -67,7 +67,7 @@ pub(crate) fn run(report: &ReportPipe, armed: &Armed) -> Result<(), Failure> {
 
 /// The new process, in the container. Returns only with a failure.
 fn inside(
-    request: &ExecRequest,
+    (request, container): (&ExecRequest, &OwnedFd),
     console: Option<OwnedFd>,
     seccomp: Option<&[u8]>,
     mut go: File,
@@ -78,8 +78,8 @@ fn inside(
     if go.read(&mut released).ok() != Some(1) {
         return Failure::runtime("shoal-spawn ended before the process was known");
     }
-    let prepared = rustix::process::setsid()
-        .doing("making a session")
+    let prepared = enter_cgroups(request, container)
+        .and_then(|()| rustix::process::setsid().doing("making a session"))
         .and_then(|_session| terminal::connect(request, console))
         .and_then(|()| confine::prepare(&request.process, false));
     match prepared {
@@ -88,18 +88,26 @@ fn inside(
     }
 }
 
-/// Every namespace of the container's first process. The pid namespace is for our children.
-fn enter(container: &OwnedFd, own_cgroups: bool) -> Result<(), Failure> {
-    let mut namespaces = ThreadNameSpaceType::MOUNT
+/// Every namespace of the container's first process but that of its control groups. The pid namespace is for our
+/// children.
+fn enter(container: &OwnedFd) -> Result<(), Failure> {
+    let namespaces = ThreadNameSpaceType::MOUNT
         | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
         | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
         | ThreadNameSpaceType::NETWORK
         | ThreadNameSpaceType::PROCESS_ID;
-    if own_cgroups {
-        namespaces |= ThreadNameSpaceType::CONTROL_GROUP;
-    }
     rustix::thread::move_into_thread_name_spaces(container.as_fd(), namespaces)
         .doing("entering the container's namespaces")
+}
+
+/// On v2 a container has a namespace of control groups. Where these are mounted with `nsdelegate`, as systemd does,
+/// nobody in it may be cloned into a group from outside: hence the process itself enters, being in the group already.
+fn enter_cgroups(request: &ExecRequest, container: &OwnedFd) -> Result<(), Failure> {
+    if !request.cgroup.v2 {
+        return Ok(());
+    }
+    rustix::thread::move_into_thread_name_spaces(container.as_fd(), ThreadNameSpaceType::CONTROL_GROUP)
+        .doing("entering the container's namespace of control groups")
 }
 
 fn read_request() -> Result<ExecRequest, Failure> {

@@ -1,0 +1,70 @@
+#!/bin/busybox sh
+# What a one-node cluster does on another kernel, with cgroup v2 alone: each line says what was checked.
+# The last line is `vm: passed` or `vm: failed`; `cargo xtask vm` looks for it.
+export PATH=/bin:/opt HOME=/root
+mount -t proc proc /proc && mount -t sysfs sys /sys && mount -t devtmpfs dev /dev
+mkdir -p /dev/pts /dev/shm && mount -t devpts pts /dev/pts && mount -t tmpfs shm /dev/shm
+mount -t securityfs security /sys/kernel/security
+mount -t tmpfs run /run
+mount -t cgroup2 -o nsdelegate,memory_recursiveprot cgroup /sys/fs/cgroup
+insmod /modules/overlay.ko
+ip link set lo up
+hostname vm
+echo "root:x:0:0::/root:/bin/sh" > /etc/passwd
+echo "root:x:0:" > /etc/group
+cd /root || exit 1
+
+failed=0
+check() { # WHAT COMMAND...
+    what=$1; shift
+    if out=$("$@" 2>&1); then echo "ok: $what"; else failed=1; printf 'NOT OK: %s\n%s\n' "$what" "$out"; fi
+}
+seen() { # PATTERN COMMAND...: its output has the extended pattern
+    pattern=$1; shift
+    out=$("$@" 2>&1); printf '%s\n' "$out" | grep -qE "$pattern" || { printf '%s\n' "$out"; false; }
+}
+within() { # COMMAND...: succeeds in 60 s
+    for _ in $(seq 300); do "$@" >/dev/null 2>&1 && return 0; sleep 0.2; done
+    "$@"
+}
+inside() { shoal exec "$1.1" sh -c "$2"; }
+limit() { # FILE VALUE: a container's control group has it
+    for file in /sys/fs/cgroup/shoal-*/*/"$1"; do [ "$(cat "$file")" = "$2" ] && return 0; done
+    cat /sys/fs/cgroup/shoal-*/*/"$1"; false
+}
+refused() { # COMMAND...: the container may not
+    seen '^REFUSED$' inside box "{ $*; } 2>/dev/null || echo REFUSED"
+}
+same() { [ "$1" = "$2" ] || { echo "before: $1, after: $2"; false; }; }
+
+echo "kernel $(uname -r), controllers $(cat /sys/fs/cgroup/cgroup.controllers)"
+mkdir -p image/bin && cp /bin/busybox image/bin/ && for name in sh sleep cat echo mknod mount id head tail; do ln -s busybox "image/bin/$name"; done
+tar -C image -cf image.tar .
+
+check "a cluster comes up" shoal dev up --detach
+check "an image is imported" shoal image import image.tar box:1
+check "a service runs" shoal service create --name box --network host --limit-memory 32M --limit-pids 20 --limit-cpu 0.5 box:1 sleep 1000
+check "its memory is limited" limit memory.max 33554432
+check "its processes are limited" limit pids.max 20
+check "its processor time is limited" limit cpu.max "50000 100000"
+check "a command runs in it" seen hello inside box "echo hello"
+check "the command has the filter" seen 'Seccomp:.2' inside box "cat /proc/self/status"
+check "the command is in the container's control group" seen '^0::/$' inside box "cat /proc/self/cgroup"
+check "it may not mount" refused mount -t tmpfs none /proc
+check "it may not use the disk's device" refused "mknod /disk b 7 0 && cat /disk"
+check "it may use the null device" inside box "echo > /dev/null"
+check "it may not write to its control group" refused "echo max > /sys/fs/cgroup/memory.max"
+check "memory that runs out is named" sh -c 'shoal service create -d --name eater --network host --restart-condition none --limit-memory 16M box:1 tail /dev/zero >/dev/null'
+check "out of memory is told" within seen '[Oo]ut of memory|OOM' shoal service ps --no-trunc eater
+before=$(shoal ps --format '{{.ID}} {{.Pid}}')
+kill -9 "$(cat /run/shoal*/shoald.pid)"
+check "the daemon comes back after kill -9" within shoal dev up --detach
+check "it takes its containers up" within seen Running shoal service ps box
+check "with the processes that they had" same "$before" "$(shoal ps --format '{{.ID}} {{.Pid}}')"
+[ $failed = 0 ] || tail -n 40 /var/lib/shoal-dev/shoald.log
+check "services are removed" shoal service rm box eater
+check "the cluster goes down" shoal dev down --purge
+check "no control group is left" sh -c '! ls -d /sys/fs/cgroup/shoal-* 2>/dev/null'
+check "no mount is left" sh -c '! grep shoal /proc/mounts'
+if [ $failed = 0 ]; then echo "vm: passed"; else echo "vm: failed"; fi
+poweroff -f
