@@ -80,10 +80,18 @@ pub(super) fn running(folders: &Folders) -> Option<u32> {
 /// A pid may have been given to another program since.
 fn is_daemon(pid: u32) -> bool {
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    // A zombie has ended; its parent only has not looked.
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let zombie = stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'));
-    name.trim() == "shoald" && !zombie
+    name.trim() == "shoald" && !is_over(&stat)
+}
+
+/// A zombie has ended, its parent only has not looked; but one whose other threads are still on their way out
+/// holds its files and locks. The thread count is field 20 of proc(5)'s stat, the state field 3.
+fn is_over(stat: &str) -> bool {
+    let fields = stat.rsplit(") ").next().unwrap_or_default();
+    let mut fields = fields.split(' ');
+    let zombie = fields.next() == Some("Z");
+    let threads = fields.nth(16).and_then(|count| count.parse::<u32>().ok());
+    zombie && threads.is_none_or(|count| count <= 1)
 }
 
 /// Asks the daemon to end and waits until it has.
@@ -112,4 +120,20 @@ pub(super) async fn end(pid: u32) -> Result<()> {
 #[expect(clippy::unused_async, reason = "the other systems' form awaits")]
 pub(super) async fn end(_pid: u32) -> Result<()> {
     bail!("the daemon runs on Linux only")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_over;
+
+    #[test]
+    fn a_process_is_over_with_its_last_thread() {
+        let stat = |state: &str, threads: u32| {
+            format!("7 (a) Z b) {state} 1 7 7 0 -1 4194304 1 0 0 0 1 2 0 0 20 0 {threads} 0 99 0")
+        };
+        assert!(!is_over(&stat("S", 1)) && !is_over(&stat("S", 9)));
+        assert!(!is_over(&stat("Z", 2)), "its files are still open");
+        assert!(is_over(&stat("Z", 1)) && is_over(&stat("Z", 0)));
+        assert!(!is_over(""), "gone: there is no name either");
+    }
 }
