@@ -56,6 +56,11 @@ impl Process {
         self.handle.readable().await.map(|_ready| ())
     }
 
+    /// How it ended, as wait(2) says it: known for a while after it was reaped, where the kernel keeps it.
+    pub(super) fn exit_status(&self) -> Option<i32> {
+        sys::exit_status(self.handle.get_ref().as_fd())
+    }
+
     /// Whether it ended in time.
     pub(super) async fn ended_within(&self, limit: Duration) -> bool {
         matches!(tokio::time::timeout(limit, self.ended()).await, Ok(Ok(())))
