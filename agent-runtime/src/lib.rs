@@ -45,3 +45,7 @@ pub use runtime::remove::RemoveError;
 pub use runtime::start::{StartError, Started};
 pub use runtime::wait::WaitError;
 pub use stats::{Stats, StatsError};
+
+/// The points at which a test build ends itself: the daemon around this runtime has more of its own.
+#[cfg(feature = "crash-points")]
+pub use shoal_run_dir::crash;

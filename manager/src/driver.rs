@@ -14,6 +14,7 @@ pub use events::{Live, NeedsResync, Subscription};
 pub use handle::{Handle, LeaderState, SessionFeed, SessionMessage, WriteError};
 
 use crate::{
+    crash,
     machine::{
         Codec, CodecError, Input, Machine, MachineConfig, Now, Output, Planning, ProposeError, RestoreError,
         Restored, RestoredSnapshot, StopReason, TICK, Token,
@@ -205,6 +206,7 @@ impl Driver {
                 self.next_token += 1;
                 let token = Token(self.next_token);
                 self.waiting.insert(token, answer);
+                crash::reached("manager.write.1-asked");
                 self.step(Input::Propose { token, request, id })
             }
             Command::OpenSession {
@@ -311,6 +313,7 @@ impl Driver {
             Output::Events(events) => self.publish(events),
             Output::Resync => self.events.restart(self.machine.view(), self.machine.digest()),
             Output::Assignments { node, assignments } => {
+                crash::reached("manager.assign.1-made");
                 if self
                     .sessions
                     .send(&node, SessionMessage::Assignments(assignments))
@@ -320,6 +323,7 @@ impl Driver {
                 tracing::warn!(%node, "a session that does not keep up is closed");
             }
             Output::ReportsTaken { node, sequence } => {
+                crash::reached("manager.report.1-durable");
                 if !self
                     .sessions
                     .send(&node, SessionMessage::ReportsTaken { sequence })
@@ -347,14 +351,17 @@ impl Driver {
     }
 
     fn publish(&self, events: Vec<shoal_core::store::Event>) {
+        crash::reached("manager.write.4-applied");
         self.events
             .publish(events, self.machine.view(), self.machine.digest());
+        crash::reached("manager.write.5-published");
     }
 
     fn answer(&mut self, token: Token, result: Result<Response, ProposeError>) {
         // Nobody waits any more if the disk was found full meanwhile or the client has gone.
         if let Some(answer) = self.waiting.remove(&token) {
             drop(answer.send(result.map_err(WriteError::Propose)));
+            crash::reached("manager.write.6-answered");
         }
     }
 

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod authority;
 pub mod codec;
+pub mod crash;
 pub mod driver;
 pub mod found;
 pub mod machine;

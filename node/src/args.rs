@@ -82,4 +82,7 @@ pub enum NodeCommand {
         #[arg(long)]
         purge: bool,
     },
+    /// Print the names of all points at which this test build can be made to end, one a line.
+    #[cfg(feature = "crash-points")]
+    CrashPoints,
 }

@@ -46,6 +46,8 @@ pub enum DaemonError {
 pub async fn run(config: NodeConfig) -> Result<(), DaemonError> {
     let mut signals = Signals::new().map_err(DaemonError::Signal)?;
     let place = Place::take(&config)?;
+    #[cfg(feature = "crash-points")]
+    crate::crash::install(&config.run_dir);
     let runtime = place.open_runtime(&config).await?;
     let config = Arc::new(config);
     let roles = Arc::new(Roles::new(Arc::clone(&config), runtime));

@@ -6,6 +6,8 @@
 pub mod args;
 mod bootstrap;
 pub mod config;
+#[cfg(feature = "crash-points")]
+pub mod crash;
 pub mod daemon;
 pub mod down;
 pub mod files;

@@ -27,6 +27,10 @@ fn main() -> ExitCode {
 
 fn run(args: NodeArgs) -> anyhow::Result<()> {
     let command = args.command.clone();
+    #[cfg(feature = "crash-points")]
+    if matches!(command, Some(NodeCommand::CrashPoints)) {
+        return Ok(shoal_node::crash::print()?);
+    }
     let config = NodeConfig::load(args).context("cannot start with these settings")?;
     log::start(&config);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -39,6 +43,8 @@ fn run(args: NodeArgs) -> anyhow::Result<()> {
             Some(NodeCommand::Down { purge }) => {
                 down::down(&config, purge).await.context("not everything is down")
             }
+            #[cfg(feature = "crash-points")]
+            Some(NodeCommand::CrashPoints) => Ok(()),
             None => daemon::run(config).await.map_err(anyhow::Error::from),
         }
     });

@@ -4,6 +4,7 @@
 //! the flush that covers it (sled loses what was not flushed when the process is killed). Values are JSON.
 
 use crate::assignment::{AssignedTask, AssignmentSet, Position, Touched};
+use crate::crash;
 use crate::task::Report;
 use serde::{Serialize, de::DeserializeOwned};
 use shoal_agent_runtime::ContainerId;
@@ -209,11 +210,13 @@ fn write_all(db: &sled::Db, trees: &[sled::Tree], mut queue: mpsc::Receiver<Writ
             .iter()
             .flat_map(|write| &write.ops)
             .try_for_each(|op| apply(trees, op));
+        crash::reached("worker.disk.1-written");
         let wanted = batch.iter().any(|write| write.done.is_some());
         let result = match written {
             Ok(()) if wanted => db.flush().map(drop),
             other => other,
         };
+        crash::reached("worker.disk.2-flushed");
         for done in batch.into_iter().filter_map(|write| write.done) {
             let answer = result.clone().map_err(DiskError::Write);
             // Whoever asked may have gone.

@@ -6,6 +6,7 @@
 use crate::assignment::AssignedTask;
 use crate::board::{Board, Posted};
 use crate::clock;
+use crate::crash;
 use crate::disk::Disk;
 use crate::name::container_of;
 use crate::runtime::TaskRuntime;
@@ -79,7 +80,9 @@ pub(crate) async fn keep<R: TaskRuntime>(
         fetch: None,
         posted: None,
     };
+    crash::reached("worker.take.1-keeper-up");
     keeper.perform(outputs).await;
+    crash::reached("worker.take.2-begun");
     let mut left = false;
     while !(left && keeper.machine.is_gone()) {
         let input = tokio::select! {
@@ -87,6 +90,7 @@ pub(crate) async fn keep<R: TaskRuntime>(
                 Some(Order::Steer(desired, hold)) => Input::Steer { desired, hold },
                 Some(Order::Leave) => {
                     left = true;
+                    crash::reached("worker.leave.1-told");
                     Input::Steer { desired: DesiredState::Remove, hold: Duration::ZERO }
                 }
                 // The worker shuts down: containers go on, the next daemon takes them up.
@@ -155,7 +159,9 @@ impl<R: TaskRuntime> Keeper<R> {
         }
     }
 
-    async fn report(&mut self, report: Report, durable: bool) {
+    async fn report(&mut self, mut report: Report, durable: bool) {
+        let wall = self.reached(&report);
+        report.at = Some(wall);
         if let Some(container) = container_of(&self.task.id, report.attempt) {
             self.container = container;
         }
@@ -164,14 +170,11 @@ impl<R: TaskRuntime> Keeper<R> {
                 // The managers hear it all the same; only a crash before they do would find it unsaid.
                 tracing::warn!(task = %self.task.id, error = %chain(&error), "a task's report is not on disk");
             }
+            crash::reached("worker.end.2-on-disk");
         } else {
             self.shared.disk.note_report(&self.task.id, &report);
+            crash::reached("worker.report.1-noted");
         }
-        let wall = match self.posted {
-            Some((attempt, state, wall)) if (attempt, state) == (report.attempt, report.state) => wall,
-            _ => clock::wall(),
-        };
-        self.posted = Some((report.attempt, report.state, wall));
         tracing::debug!(task = %self.task.id, state = report.state.name(), message = report.message, "a task is told of");
         self.shared.board.post(Posted {
             task: Arc::clone(&self.task),
@@ -180,6 +183,21 @@ impl<R: TaskRuntime> Keeper<R> {
             wall,
             health: self.machine.health(),
         });
+        crash::reached(if durable {
+            "worker.end.3-posted"
+        } else {
+            "worker.report.2-posted"
+        });
+    }
+
+    /// When the report's state was reached.
+    fn reached(&mut self, report: &Report) -> WallTime {
+        let wall = match self.posted {
+            Some((attempt, state, wall)) if (attempt, state) == (report.attempt, report.state) => wall,
+            _ => report.at.unwrap_or_else(clock::wall),
+        };
+        self.posted = Some((report.attempt, report.state, wall));
+        wall
     }
 
     fn begin(&mut self, step: Step) {
@@ -204,7 +222,11 @@ async fn carry_out<R: TaskRuntime>(
     id: &ContainerId,
     attempt: u32,
 ) -> Input {
-    match step {
+    if let Some(point) = before(&step) {
+        crash::reached(point);
+    }
+    let after = after(&step);
+    let input = match step {
         Step::Fetch => Input::Fetched(runtime.fetch(task).await),
         Step::Inspect => Input::Inspected(runtime.inspect(task).await),
         Step::Create => Input::Created(runtime.create(id, task, attempt).await),
@@ -221,6 +243,36 @@ async fn carry_out<R: TaskRuntime>(
             // Nothing to add: what follows is the exit or the deadline, and an early tick does no harm.
             Input::Tick
         }
+    };
+    if let Some(point) = after {
+        crash::reached(point);
+    }
+    input
+}
+
+/// The crash point before a step.
+fn before(step: &Step) -> Option<&'static str> {
+    match step {
+        Step::Fetch => Some("worker.fetch.1-begun"),
+        Step::Create => Some("worker.create.1-begun"),
+        Step::Start => Some("worker.start.1-begun"),
+        Step::Signal(_) => Some("worker.stop.1-begun"),
+        Step::Remove => Some("worker.remove.1-begun"),
+        Step::Inspect | Step::CheckPorts | Step::Watch | Step::Probe(_) => None,
+    }
+}
+
+/// The crash point after it, its result not yet handled.
+fn after(step: &Step) -> Option<&'static str> {
+    match step {
+        Step::Fetch => Some("worker.fetch.2-done"),
+        Step::Create => Some("worker.create.2-done"),
+        Step::CheckPorts => Some("worker.ports.1-checked"),
+        Step::Start => Some("worker.start.2-done"),
+        Step::Signal(_) => Some("worker.stop.2-signalled"),
+        Step::Watch => Some("worker.end.1-seen"),
+        Step::Remove => Some("worker.remove.2-done"),
+        Step::Inspect | Step::Probe(_) => None,
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod assignment;
 pub mod board;
 mod clock;
+pub mod crash;
 pub mod dial;
 pub mod disk;
 pub mod health;

@@ -7,6 +7,7 @@
 use crate::assignment::{AssignmentSet, AssignmentUpdate, Position, Touched, UpdateRefusal};
 use crate::board::{Board, Posted};
 use crate::clock;
+use crate::crash;
 use crate::disk::{Disk, Kept as OnDisk};
 use crate::keeper::{Order, Shared, chain, keep, panic_text};
 use crate::name::container_of;
@@ -107,6 +108,7 @@ impl<R: TaskRuntime> Supervisor<R> {
     /// Takes up what is on disk, then follows the managers until the last sender is dropped.
     pub(crate) async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
         self.reconcile(None).await;
+        crash::reached("worker.open.3-taken-up");
         self.booted = false;
         let mut sweep = tokio::time::interval(SWEEP);
         let mut link = self.shared.link.clone();
@@ -137,6 +139,7 @@ impl<R: TaskRuntime> Supervisor<R> {
     }
 
     async fn update(&mut self, update: AssignmentUpdate) -> Result<(), Refused> {
+        crash::reached("worker.assign.1-received");
         let full = matches!(update, AssignmentUpdate::Full { .. });
         let mut next = self.set.clone();
         let touched = next.apply(update)?;
@@ -149,6 +152,7 @@ impl<R: TaskRuntime> Supervisor<R> {
             self.stop_only(&next, &touched).await;
             return Err(Refused::Disk(chain(&error)));
         }
+        crash::reached("worker.assign.2-on-disk");
         self.set = next;
         if full {
             self.complete = true;
@@ -159,6 +163,7 @@ impl<R: TaskRuntime> Supervisor<R> {
             false => None,
         };
         self.reconcile(containers).await;
+        crash::reached("worker.assign.3-reconciled");
         Ok(())
     }
 
@@ -273,6 +278,7 @@ impl<R: TaskRuntime> Supervisor<R> {
         match ended {
             Ok((keeper, id)) => {
                 self.by_keeper.remove(&keeper);
+                crash::reached("worker.forget.1-keeper-gone");
                 self.retire(&id).await;
             }
             Err(error) => {
@@ -300,10 +306,12 @@ impl<R: TaskRuntime> Supervisor<R> {
         if let Err(error) = self.shared.disk.retire(id, &containers, now).await {
             tracing::warn!(task = %id, error = %chain(&error), "a task's end is not on disk");
         }
+        crash::reached("worker.forget.2-on-disk");
         self.logs
             .extend(containers.into_iter().map(|container| (container, now)));
         self.shared.board.forget(id);
         self.entries.remove(id);
+        crash::reached("worker.forget.3-off-the-board");
     }
 
     /// Its own handling is broken: the task has failed, its container goes, the worker goes on.
@@ -317,6 +325,7 @@ impl<R: TaskRuntime> Supervisor<R> {
             state: posted.report.state.max(TaskState::Failed),
             error: Some(format!("internal error while handling the task: {text}")),
             wait: None,
+            at: None,
             ..posted.report
         };
         if let Err(error) = self.shared.disk.put_report(id, &report).await {

@@ -3,6 +3,7 @@
 //! Called by the node; owns no decision of its own.
 
 use crate::board::Board;
+use crate::crash;
 use crate::dial::Dial;
 use crate::disk::{Disk, DiskError};
 use crate::local::{NodeFacts, WorkerView};
@@ -68,12 +69,14 @@ impl Worker {
         let path = config.state_dir.clone();
         let opened = tokio::task::spawn_blocking(move || Disk::open(&path)).await;
         let (disk, kept) = opened.map_err(|_stopping| WorkerError::Stopped)??;
+        crash::reached("worker.open.1-disk-read");
         let (description, described) = watch::channel(describe(&runtime, &config));
         // Nothing changes it yet while the daemon runs; the receivers keep the last value.
         drop(description);
         let node_runtime = Arc::new(NodeRuntime::new(runtime.clone()));
         let found = node_runtime.list().await;
         let found = found.map_err(|failure| WorkerError::Containers(failure.message))?;
+        crash::reached("worker.open.2-containers-listed");
         let board = Arc::new(Board::default());
         let (link, linked) = watch::channel(Link::Lost);
         let (manager, spoken_to) = watch::channel(String::new());

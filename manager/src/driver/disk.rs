@@ -5,6 +5,7 @@
 //! on the disk is no longer known.
 
 use crate::{
+    crash,
     machine::{Codec, PersistBatch, SnapshotJob},
     storage::{LogStore, SavedSnapshot, Storage, StorageError},
 };
@@ -174,8 +175,10 @@ impl Writer {
     /// False when there is no sense in going on.
     fn write(&mut self, batches: &[PersistBatch]) -> bool {
         loop {
+            crash::reached("manager.write.2-on-its-way");
             match self.storage.write(batches) {
                 Ok(()) => {
+                    crash::reached("manager.write.3-synced");
                     self.waits.store(false, Ordering::Release);
                     let last = batches.last().map_or(0, |batch| batch.number);
                     return self.done.send(Done::Written { last }).is_ok();

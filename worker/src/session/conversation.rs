@@ -6,6 +6,7 @@
 use super::SessionParts;
 use crate::assignment::{Position, UpdateRefusal};
 use crate::clock;
+use crate::crash;
 use crate::supervisor::{Message, Refused};
 use crate::wire;
 use shoal_api::convert::AssignmentsJoiner;
@@ -168,7 +169,9 @@ impl<'a> Conversation<'a> {
             sequence: self.sequence,
             reports,
         };
-        self.tell(Up::Reports(message)).await
+        self.tell(Up::Reports(message)).await?;
+        crash::reached("worker.report.3-said");
+        Ok(())
     }
 
     async fn hear(&mut self, message: v1::SessionDown) -> Result<(), Fate> {
@@ -181,6 +184,7 @@ impl<'a> Conversation<'a> {
                     .is_some_and(|said| said.sequence <= taken.sequence)
                 {
                     self.said = None;
+                    crash::reached("worker.report.4-taken");
                     // More may have come while they were under way.
                     return self.report().await;
                 }

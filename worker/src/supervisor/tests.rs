@@ -11,6 +11,9 @@ use std::sync::Mutex;
 use std::time::{Instant, SystemTime};
 use tokio::sync::Notify;
 
+/// When every program here ends.
+const ENDED_AT: SystemTime = SystemTime::UNIX_EPOCH;
+
 /// A runtime that only remembers; images by name say how it misbehaves.
 #[derive(Debug, Default)]
 struct Fake {
@@ -75,7 +78,7 @@ impl TaskRuntime for Fake {
                     signal: None,
                     oom_killed: false,
                     reason: ExitReason::Exited,
-                    at: SystemTime::now(),
+                    at: ENDED_AT,
                 });
             }
             changed.await;
@@ -102,7 +105,18 @@ impl TaskRuntime for Fake {
             };
             (id.clone(), Found::Running(facts))
         });
-        Ok(running.collect())
+        let ended = state.ended.iter().map(|(id, code)| {
+            let exit = Exit {
+                code: *code,
+                signal: None,
+                oom_killed: false,
+                reason: ExitReason::Exited,
+                at: ENDED_AT,
+            };
+            (id.clone(), Found::Exited(exit))
+        });
+        let there = running.chain(ended).filter(|(id, _)| !state.removed.contains(id));
+        Ok(there.collect())
     }
     async fn forget_logs(&self, _: &ContainerId) {}
 }
@@ -259,6 +273,26 @@ async fn a_restarted_worker_takes_its_tasks_up_and_starts_none_again() {
         board.all().len() == 1 && state.running.len() == 1
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_ended_without_a_daemon_says_when_it_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = Rig::start(dir.path(), Arc::default(), "a").await;
+    rig.send(vec![assigned(1), assigned(2)]).await;
+    rig.until_state(1, TaskState::Running).await;
+    rig.until_state(2, TaskState::Running).await;
+    rig.fake.exit(&container(2), 3);
+    rig.until_state(2, TaskState::Failed).await;
+    let fake = rig.stop().await;
+    fake.exit(&container(1), 4);
+    let rig = Rig::start(dir.path(), fake, "a").await;
+    for (number, code) in [(1, 4), (2, 3)] {
+        rig.until_state(number, TaskState::Failed).await;
+        let posted = rig.board.get(&assigned(number).id).unwrap();
+        assert_eq!(posted.report.exit_code, Some(code));
+        assert_eq!(posted.wall, clock::wall_of(ENDED_AT), "task {number}");
+    }
 }
 
 #[tokio::test]

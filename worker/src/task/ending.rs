@@ -3,8 +3,9 @@
 //! Pure. Out of memory is named as such, with the limit that was hit; a signal by its name.
 
 use super::io::{Failure, Report};
+use crate::clock::wall_of;
 use shoal_agent_runtime::{Exit, ExitReason, Signal};
-use shoal_core::model::{Bytes, TaskState};
+use shoal_core::model::{Bytes, TaskState, WallTime};
 
 /// Characters of a failing health check's output that go into the task's error: the first lines say it.
 const OUTPUT_SHOWN: usize = 512;
@@ -16,6 +17,8 @@ pub(super) struct Ending {
     message: &'static str,
     error: Option<String>,
     exit_code: Option<i32>,
+    /// When its program ended, if it did.
+    at: Option<WallTime>,
 }
 
 impl Ending {
@@ -26,6 +29,7 @@ impl Ending {
             message: "stopped",
             error: None,
             exit_code: exit.map(|exit| exit.code),
+            at: exit.map(|exit| wall_of(exit.at)),
         }
     }
 
@@ -36,6 +40,7 @@ impl Ending {
             message: "could not be prepared",
             error: Some(failure.message.clone()),
             exit_code: failure.exit_code,
+            at: None,
         }
     }
 
@@ -46,6 +51,7 @@ impl Ending {
             message: "failed",
             error: Some(failure.message.clone()),
             exit_code: failure.exit_code,
+            at: None,
         }
     }
 
@@ -61,6 +67,7 @@ impl Ending {
             message: "unhealthy",
             error: Some(error),
             exit_code: Some(exit.code),
+            at: Some(wall_of(exit.at)),
         }
     }
 
@@ -72,6 +79,7 @@ impl Ending {
                 message: "finished",
                 error: None,
                 exit_code: Some(0),
+                at: Some(wall_of(exit.at)),
             };
         }
         let mut error = describe_exit(exit, memory);
@@ -83,6 +91,7 @@ impl Ending {
             message: "failed",
             error: Some(error),
             exit_code: Some(exit.code),
+            at: Some(wall_of(exit.at)),
         }
     }
 
@@ -104,6 +113,7 @@ impl Ending {
         report.error = self.error;
         report.exit_code = self.exit_code;
         report.wait = None;
+        report.at = self.at;
     }
 }
 
@@ -112,8 +122,13 @@ pub fn describe_exit(exit: &Exit, memory: Option<Bytes>) -> String {
     match &exit.reason {
         ExitReason::NeverStarted { message } => message.clone(),
         ExitReason::ShimLost => {
-            "its shim was killed, and the container with it (who or what sent SIGKILL to shoal-shim?)"
-                .to_owned()
+            let lost =
+                "its shim was killed, and the container with it (who or what sent SIGKILL to shoal-shim?)";
+            if exit.oom_killed {
+                format!("{lost}; before that it had run out of memory: the kernel killed a process of it")
+            } else {
+                lost.to_owned()
+            }
         }
         ExitReason::Exited if exit.oom_killed => match memory {
             Some(limit) => format!(

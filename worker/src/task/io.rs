@@ -6,7 +6,7 @@ use super::origin::Origin;
 use crate::health::{HealthPlan, Probe};
 use serde::{Deserialize, Serialize};
 use shoal_agent_runtime::{Exit, Signal};
-use shoal_core::model::{DesiredState, HealthCheck, TaskState, WaitCode};
+use shoal_core::model::{DesiredState, HealthCheck, TaskState, WaitCode, WallTime};
 use std::time::{Duration, Instant};
 
 /// Something happened.
@@ -119,6 +119,10 @@ pub struct Report {
     pub exit_code: Option<i32>,
     pub pid: Option<u32>,
     pub wait: Option<WaitCode>,
+    /// When the state was reached, where that is known: what is said later than it happened, after a restart of
+    /// the daemon, says when it happened.
+    #[serde(default)]
+    pub at: Option<WallTime>,
 }
 
 impl Report {
@@ -136,6 +140,7 @@ impl Report {
             exit_code: None,
             pid: None,
             wait: None,
+            at: None,
         }
     }
 
@@ -148,6 +153,7 @@ impl Report {
             exit_code: None,
             pid: None,
             wait: None,
+            at: None,
         };
     }
 }

@@ -58,6 +58,7 @@ pub fn origin(task: &AssignedTask, last: Option<&Report>, found: Option<Found>, 
             exit_code: None,
             pid: None,
             wait: None,
+            at: None,
         }),
         // It may have run: a state that was passed is never reported again within an attempt.
         None if booted || reported >= TaskState::Starting => Origin::Lost { attempt },

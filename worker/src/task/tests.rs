@@ -1,9 +1,10 @@
 //! The machine driven by hand: inputs in, outputs as short words out.
 
+use super::leaving::REMOVALS;
 use super::*;
+use crate::health::Probe;
 use crate::testing::assigned;
-use origin::Found;
-use shoal_agent_runtime::ExitReason;
+use shoal_agent_runtime::{Exit, ExitReason};
 use shoal_core::model::{Bytes, HealthCheck, HealthTest, RestartCondition, RestartPolicy};
 use std::time::SystemTime;
 
@@ -151,6 +152,10 @@ fn ends_say_why() {
         reason: ExitReason::ShimLost,
         ..exit(137)
     };
+    let lost_and_oom = Exit {
+        oom_killed: true,
+        ..lost.clone()
+    };
     for (exit, expect) in [
         (exit(3), "exited with code 3"),
         (exit(139), "killed by SIGSEGV (exit code 139)"),
@@ -161,6 +166,10 @@ fn ends_say_why() {
         (
             lost,
             "its shim was killed, and the container with it (who or what sent SIGKILL to shoal-shim?)",
+        ),
+        (
+            lost_and_oom,
+            "its shim was killed, and the container with it (who or what sent SIGKILL to shoal-shim?); before that it had run out of memory: the kernel killed a process of it",
         ),
     ] {
         let mut bench = Bench::running(limited.clone());

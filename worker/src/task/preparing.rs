@@ -1,0 +1,97 @@
+//! From accepted to started: the image, the container, the ports, and its program.
+//!
+//! Pure, a part of the task's machine. Whatever is wanted meanwhile is looked at between two steps.
+
+use super::ending::Ending;
+use super::{Failure, ImageFacts, Output, Phase, StartedFacts, Step, TaskMachine};
+use shoal_core::model::{DesiredState, TaskState, WaitCode};
+use std::time::Instant;
+
+impl TaskMachine {
+    pub(super) fn begin(&mut self, now: Instant) {
+        if self.stop_wanted() {
+            return self.end(Ending::asked(None), now);
+        }
+        self.phase = Phase::Fetching;
+        let message = format!("preparing, image {}", self.task.spec.container.image);
+        self.tell(TaskState::Preparing, &message, Some(WaitCode::ImagePull));
+        self.out.push(Output::Do(Step::Fetch));
+    }
+
+    pub(super) fn fetched(&mut self, result: Result<ImageFacts, Failure>, now: Instant) {
+        if self.phase != Phase::Fetching {
+            return;
+        }
+        match result {
+            Ok(image) => {
+                self.image = image;
+                self.phase = Phase::Creating;
+                self.tell(TaskState::Preparing, "creating the container", None);
+                self.out.push(Output::Do(Step::Create));
+            }
+            Err(failure) => self.reject(failure, now),
+        }
+    }
+
+    pub(super) fn reject(&mut self, failure: Failure, now: Instant) {
+        if self.hold_until.is_some_and(|until| until > now) {
+            let message = format!("could not be prepared: {}", failure.message);
+            self.tell(self.report.state, &message, Some(WaitCode::RestartDelay));
+            self.phase = Phase::Refused(failure);
+        } else {
+            self.end(Ending::rejected(&failure), now);
+        }
+    }
+
+    pub(super) fn created(&mut self, result: Result<(), Failure>, now: Instant) {
+        if self.phase != Phase::Creating {
+            return;
+        }
+        if let Err(failure) = result {
+            return self.reject(failure, now);
+        }
+        self.phase = Phase::Ready;
+        self.tell(TaskState::Ready, "ready to start", None);
+        self.leave_ready(now);
+    }
+
+    pub(super) fn leave_ready(&mut self, now: Instant) {
+        if self.stop_wanted() {
+            return self.end(Ending::asked(None), now);
+        }
+        let held = self.hold_until.is_some_and(|until| until > now);
+        if self.desired == DesiredState::Running && !held {
+            self.hold_until = None;
+            self.phase = Phase::Checking;
+            self.out.push(Output::Do(Step::CheckPorts));
+        }
+    }
+
+    pub(super) fn ports_checked(&mut self, result: Result<(), Failure>, now: Instant) {
+        if self.phase != Phase::Checking {
+            return;
+        }
+        if self.stop_wanted() {
+            return self.end(Ending::asked(None), now);
+        }
+        if let Err(failure) = result {
+            return self.end(Ending::rejected(&failure), now);
+        }
+        self.phase = Phase::Starting;
+        self.tell(TaskState::Starting, "starting", None);
+        self.out.push(Output::Do(Step::Start));
+    }
+
+    pub(super) fn started(&mut self, result: Result<StartedFacts, Failure>, now: Instant) {
+        if self.phase != Phase::Starting {
+            return;
+        }
+        match result {
+            Ok(facts) => {
+                self.up(facts);
+                self.judge(now);
+            }
+            Err(failure) => self.end(Ending::failed(&failure), now),
+        }
+    }
+}
