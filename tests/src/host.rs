@@ -52,7 +52,7 @@ pub struct Host {
     folder: tempfile::TempDir,
     /// Holds the namespaces open.
     keeper: Child,
-    daemon: Option<Child>,
+    pub(crate) daemon: Option<Child>,
     options: HostOptions,
     finished: bool,
 }
@@ -158,11 +158,17 @@ impl Host {
         PathBuf::from("/run/shoal")
     }
 
+    /// A path of the host as the test itself reaches it.
+    pub fn outside(&self, path: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.keeper.id()));
+        root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    fn program(&self, name: &str) -> PathBuf {
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
         dist().join(self.options.kind).join(name)
     }
 

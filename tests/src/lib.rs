@@ -1,16 +1,21 @@
 //! What the host tests share: a `Host`, images made at test time, waiting for a condition.
 //!
-//! A test drives the programs in `SHOAL_DIST` (`cargo xtask build --dev` makes them) as a user would,
+//! A test drives the programs in `SHOAL_DIST` (`cargo xtask build --dev` and
+//! `--crash-points` make them) as a user would,
 //! through the command line; it never links the product's crates.
 
 #![cfg(target_os = "linux")]
 
+mod crash_points;
 mod host;
 mod image;
 mod leftovers;
+mod service;
 mod wait;
 
+pub use crash_points::CRASH_POINTS;
 pub use host::{Host, HostOptions, PATIENCE, dist, is_running, json_lines};
 pub use image::{busybox_root, hello_image};
 pub use leftovers::Leftovers;
+pub use service::{SLEEP, text};
 pub use wait::until;

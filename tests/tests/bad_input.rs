@@ -70,21 +70,8 @@ fn an_unknown_image_is_refused_when_the_service_is_created() -> Result<()> {
 
 #[test]
 fn an_entrypoint_that_does_not_exist_is_named_on_the_task() -> Result<()> {
-    let host = Host::with_cluster("entry")?;
-    host.import_busybox("busybox:1")?;
-    host.shoal(&[
-        "service",
-        "create",
-        "-d",
-        "--name",
-        "a",
-        "--network",
-        "none",
-        "--restart-condition",
-        "none",
-        "busybox:1",
-        "/no/such",
-    ])?;
+    let host = Host::with_busybox("entry")?;
+    host.create("a", &["-d", "--restart-condition", "none"], &["/no/such"])?;
     expect_task_error(&host, "a", &["/no/such", "no such file"])?;
     host.finish()
 }
@@ -114,8 +101,7 @@ fn expect_task_error(host: &Host, service: &str, parts: &[&str]) -> Result<()> {
 
 #[test]
 fn a_port_in_use_is_named_before_the_container_starts() -> Result<()> {
-    let host = Host::with_cluster("port")?;
-    host.import_busybox("busybox:1")?;
+    let host = Host::with_busybox("port")?;
     let mut holder = host
         .command("busybox")
         .args(["nc", "-l", "-p", "7777"])
@@ -127,22 +113,19 @@ fn a_port_in_use_is_named_before_the_container_starts() -> Result<()> {
         ensure!(table.contains(&format!(":{:04X}", 7777)), "{table}");
         Ok(())
     })?;
-    host.shoal(&[
-        "service",
-        "create",
-        "-d",
-        "--name",
+    host.create(
         "a",
-        "--network",
-        "host",
-        "--publish",
-        "published=7777,target=7777,mode=host",
-        "--restart-condition",
-        "none",
-        "busybox:1",
-        "sleep",
-        "1000",
-    ])?;
+        &[
+            "-d",
+            "--network",
+            "host",
+            "--publish",
+            "published=7777,target=7777,mode=host",
+            "--restart-condition",
+            "none",
+        ],
+        &["sleep", "1000"],
+    )?;
     let named = expect_task_error(&host, "a", &["7777", "in use", "busybox"]);
     holder.kill()?;
     holder.wait()?;
@@ -152,8 +135,7 @@ fn a_port_in_use_is_named_before_the_container_starts() -> Result<()> {
 
 #[test]
 fn a_limit_below_what_starts_is_named() -> Result<()> {
-    let host = Host::with_cluster("limit")?;
-    host.import_busybox("busybox:1")?;
+    let host = Host::with_busybox("limit")?;
     expect(
         &host.shoal_fails(
             1,
@@ -170,23 +152,15 @@ fn a_limit_below_what_starts_is_named() -> Result<()> {
         )?,
         &["memory", "4MiB"],
     )?;
-    host.shoal(&[
-        "service",
-        "create",
-        "-d",
-        "--name",
+    host.create(
         "b",
-        "--network",
-        "none",
-        "--limit-memory",
-        "6m",
-        "--restart-condition",
-        "none",
-        "busybox:1",
-        "sh",
-        "-c",
-        "x=$(head -c 50000000 /dev/zero | tr '\\0' a); echo ${#x}",
-    ])?;
+        &["-d", "--limit-memory", "6m", "--restart-condition", "none"],
+        &[
+            "sh",
+            "-c",
+            "x=$(head -c 50000000 /dev/zero | tr '\\0' a); echo ${#x}",
+        ],
+    )?;
     expect_task_error(&host, "b", &["memory"])?;
     host.finish()
 }

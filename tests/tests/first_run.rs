@@ -75,24 +75,12 @@ fn a_compose_file_becomes_running_containers() -> Result<()> {
 
 #[test]
 fn a_killed_daemon_takes_up_what_it_left() -> Result<()> {
-    let mut host = Host::with_cluster("killed")?;
-    host.import_busybox("busybox:1")?;
-    host.shoal(&[
-        "service",
-        "create",
-        "--name",
+    let mut host = Host::with_busybox("killed")?;
+    host.create(
         "count",
-        "--network",
-        "host",
-        "--replicas",
-        "3",
-        "--stop-signal",
-        "KILL",
-        "busybox:1",
-        "sh",
-        "-c",
-        "i=0; while sleep 0.05; do i=$((i+1)); echo $i; done",
-    ])?;
+        &["--network", "host", "--replicas", "3"],
+        &["sh", "-c", "i=0; while sleep 0.05; do i=$((i+1)); echo $i; done"],
+    )?;
     host.wait_running("count", 3)?;
     let before = processes(&host)?;
     ensure!(before.len() == 3, "{before:?}");
@@ -135,22 +123,8 @@ fn processes(host: &Host) -> Result<BTreeMap<String, String>> {
 
 #[test]
 fn logs_follow_until_the_reader_goes() -> Result<()> {
-    let host = Host::with_cluster("follow")?;
-    host.import_busybox("busybox:1")?;
-    host.shoal(&[
-        "service",
-        "create",
-        "--name",
-        "talk",
-        "--network",
-        "none",
-        "--stop-signal",
-        "KILL",
-        "busybox:1",
-        "sh",
-        "-c",
-        "while sleep 0.1; do echo word; done",
-    ])?;
+    let host = Host::with_busybox("follow")?;
+    host.create("talk", &[], &["sh", "-c", "while sleep 0.1; do echo word; done"])?;
     host.wait_running("talk", 1)?;
     let log = host.folder().join("followed");
     let mut follow = host

@@ -1,34 +1,12 @@
 //! What a user does with services every day, and what becomes of their tasks.
 
 use anyhow::{Context, Result, bail, ensure};
-use shoal_tests::{Host, PATIENCE, json_lines, until};
-
-/// Arguments of a service that sleeps until it is killed.
-const SLEEP: [&str; 7] = [
-    "--network",
-    "none",
-    "--stop-signal",
-    "KILL",
-    "busybox:1",
-    "sleep",
-    "100000",
-];
-
-fn create(host: &Host, name: &str, flags: &[&str]) -> Result<()> {
-    let words: Vec<_> = ["service", "create", "-q", "--name", name]
-        .iter()
-        .chain(flags)
-        .chain(&SLEEP)
-        .copied()
-        .collect();
-    host.shoal(&words).map(drop)
-}
+use shoal_tests::{Host, PATIENCE, SLEEP, json_lines, until};
 
 #[test]
 fn scale_up_and_down_keeps_the_lowest_slots() -> Result<()> {
-    let host = Host::with_cluster("scale")?;
-    host.import_busybox("busybox:1")?;
-    create(&host, "a", &["--replicas", "4"])?;
+    let host = Host::with_busybox("scale")?;
+    host.create("a", &["--replicas", "4"], &SLEEP)?;
     host.wait_running("a", 4)?;
     host.shoal(&["service", "scale", "a=1"])?;
     let left = host.wait_running("a", 1)?;
@@ -45,10 +23,8 @@ fn scale_up_and_down_keeps_the_lowest_slots() -> Result<()> {
 
 #[test]
 fn an_update_replaces_one_task_at_a_time() -> Result<()> {
-    let host = Host::with_cluster("update")?;
-    host.import_busybox("busybox:1")?;
-    create(
-        &host,
+    let host = Host::with_busybox("update")?;
+    host.create(
         "a",
         &[
             "--replicas",
@@ -58,6 +34,7 @@ fn an_update_replaces_one_task_at_a_time() -> Result<()> {
             "--update-monitor",
             "100ms",
         ],
+        &SLEEP,
     )?;
     host.wait_running("a", 3)?;
     let before: Vec<_> = host
@@ -91,25 +68,12 @@ fn an_update_replaces_one_task_at_a_time() -> Result<()> {
 
 #[test]
 fn a_task_that_ends_is_restarted_by_its_policy() -> Result<()> {
-    let host = Host::with_cluster("restart")?;
-    host.import_busybox("busybox:1")?;
-    host.shoal(&[
-        "service",
-        "create",
-        "-d",
-        "--name",
+    let host = Host::with_busybox("restart")?;
+    host.create(
         "brief",
-        "--network",
-        "none",
-        "--restart-delay",
-        "50ms",
-        "--restart-max-attempts",
-        "2",
-        "busybox:1",
-        "sh",
-        "-c",
-        "exit 3",
-    ])?;
+        &["-d", "--restart-delay", "50ms", "--restart-max-attempts", "2"],
+        &["sh", "-c", "exit 3"],
+    )?;
     until("the attempts to be used up", PATIENCE, || {
         let tasks = host.tasks("brief")?;
         let failed = tasks.iter().filter(|task| {
@@ -126,19 +90,7 @@ fn a_task_that_ends_is_restarted_by_its_policy() -> Result<()> {
         );
         Ok(())
     })?;
-    host.shoal(&[
-        "service",
-        "create",
-        "-d",
-        "--name",
-        "once",
-        "--network",
-        "none",
-        "--restart-condition",
-        "none",
-        "busybox:1",
-        "true",
-    ])?;
+    host.create("once", &["-d", "--restart-condition", "none"], &["true"])?;
     until("the task to complete", PATIENCE, || {
         let tasks = host.tasks("once")?;
         ensure!(tasks.len() == 1, "{tasks:#?}");
@@ -155,9 +107,8 @@ fn a_task_that_ends_is_restarted_by_its_policy() -> Result<()> {
 
 #[test]
 fn a_container_that_is_killed_is_replaced() -> Result<()> {
-    let host = Host::with_cluster("replace")?;
-    host.import_busybox("busybox:1")?;
-    create(&host, "a", &["--restart-delay", "0s"])?;
+    let host = Host::with_busybox("replace")?;
+    host.create("a", &["--restart-delay", "0s"], &SLEEP)?;
     let first = host.wait_running("a", 1)?[0]["ID"].clone();
     let rows = json_lines(&host.shoal(&["ps", "--format", "json"])?)?;
     let pid = rows[0]["Pid"].to_string();
@@ -187,8 +138,7 @@ fn a_container_that_is_killed_is_replaced() -> Result<()> {
 
 #[test]
 fn what_cannot_be_placed_says_why() -> Result<()> {
-    let host = Host::with_cluster("why")?;
-    host.import_busybox("busybox:1")?;
+    let host = Host::with_busybox("why")?;
     for (name, flags, code, noun) in [
         (
             "zone",
@@ -203,13 +153,8 @@ fn what_cannot_be_placed_says_why() -> Result<()> {
             "memory",
         ),
     ] {
-        let words: Vec<_> = ["service", "create", "-d", "--name", name]
-            .iter()
-            .chain(&flags)
-            .chain(&SLEEP)
-            .copied()
-            .collect();
-        host.shoal(&words)?;
+        let flags: Vec<_> = ["-d"].into_iter().chain(flags).collect();
+        host.create(name, &flags, &SLEEP)?;
         until("the reason", PATIENCE, || {
             let why = host.shoal(&["service", "why", name])?;
             ensure!(why.contains(code) && why.contains(noun), "{why}");
@@ -225,27 +170,16 @@ fn what_cannot_be_placed_says_why() -> Result<()> {
 
 #[test]
 fn two_services_that_want_one_port_cannot_both_have_it() -> Result<()> {
-    let host = Host::with_cluster("ports")?;
-    host.import_busybox("busybox:1")?;
-    let publish = ["--publish", "published=7070,target=7070,mode=host"];
+    let host = Host::with_busybox("ports")?;
+    let publish = [
+        "-d",
+        "--network",
+        "host",
+        "--publish",
+        "published=7070,target=7070,mode=host",
+    ];
     for name in ["a", "b"] {
-        let words: Vec<_> = [
-            "service",
-            "create",
-            "-d",
-            "--name",
-            name,
-            "--network",
-            "host",
-            "--stop-signal",
-            "KILL",
-        ]
-        .iter()
-        .chain(&publish)
-        .chain(&["busybox:1", "sleep", "100000"])
-        .copied()
-        .collect();
-        host.shoal(&words)?;
+        host.create(name, &publish, &SLEEP)?;
     }
     host.wait_running("a", 1)?;
     until("the reason", PATIENCE, || {
@@ -260,9 +194,8 @@ fn two_services_that_want_one_port_cannot_both_have_it() -> Result<()> {
 
 #[test]
 fn a_global_service_runs_once_on_every_node_and_a_drained_node_runs_nothing() -> Result<()> {
-    let host = Host::with_cluster("global")?;
-    host.import_busybox("busybox:1")?;
-    create(&host, "g", &["--mode", "global"])?;
+    let host = Host::with_busybox("global")?;
+    host.create("g", &["--mode", "global"], &SLEEP)?;
     host.wait_running("g", 1)?;
     let node = host.shoal(&["node", "ls", "-q"])?;
     host.shoal(&["node", "update", "--availability", "drain", node.trim()])?;
@@ -274,36 +207,28 @@ fn a_global_service_runs_once_on_every_node_and_a_drained_node_runs_nothing() ->
 
 #[test]
 fn health_gates_running_and_an_unhealthy_task_is_replaced() -> Result<()> {
-    let host = Host::with_cluster("health")?;
-    host.import_busybox("busybox:1")?;
-    host.shoal(&[
-        "service",
-        "create",
-        "-d",
-        "--name",
+    let host = Host::with_busybox("health")?;
+    host.create(
         "h",
-        "--network",
-        "none",
-        "--stop-signal",
-        "KILL",
-        "--restart-delay",
-        "0s",
-        "--health-cmd",
-        "test -e /tmp/well",
-        "--health-interval",
-        "100ms",
-        "--health-timeout",
-        "5s",
-        "--health-retries",
-        "3",
-        "--health-start-period",
-        "60s",
-        "--health-start-interval",
-        "100ms",
-        "busybox:1",
-        "sleep",
-        "100000",
-    ])?;
+        &[
+            "-d",
+            "--restart-delay",
+            "0s",
+            "--health-cmd",
+            "test -e /tmp/well",
+            "--health-interval",
+            "100ms",
+            "--health-timeout",
+            "5s",
+            "--health-retries",
+            "3",
+            "--health-start-period",
+            "60s",
+            "--health-start-interval",
+            "100ms",
+        ],
+        &SLEEP,
+    )?;
     let task = until("the task to start", PATIENCE, || {
         let tasks = host.tasks("h")?;
         let starting = tasks.iter().find(|task| {
@@ -342,9 +267,8 @@ fn health_gates_running_and_an_unhealthy_task_is_replaced() -> Result<()> {
 
 #[test]
 fn exec_carries_input_output_exit_code_and_user() -> Result<()> {
-    let host = Host::with_cluster("exec")?;
-    host.import_busybox("busybox:1")?;
-    create(&host, "a", &["--user", "1000:2000"])?;
+    let host = Host::with_busybox("exec")?;
+    host.create("a", &["--user", "1000:2000"], &SLEEP)?;
     let task = host.wait_running("a", 1)?[0]["ID"]
         .as_str()
         .context("no id")?
@@ -374,9 +298,8 @@ fn exec_carries_input_output_exit_code_and_user() -> Result<()> {
 
 #[test]
 fn volumes_outlive_tasks_and_are_removed_by_name() -> Result<()> {
-    let host = Host::with_cluster("volume")?;
-    host.import_busybox("busybox:1")?;
-    create(&host, "a", &["--mount", "type=volume,source=data,target=/data"])?;
+    let host = Host::with_busybox("volume")?;
+    host.create("a", &["--mount", "type=volume,source=data,target=/data"], &SLEEP)?;
     let task = host.wait_running("a", 1)?[0]["ID"]
         .as_str()
         .context("no id")?
@@ -385,7 +308,7 @@ fn volumes_outlive_tasks_and_are_removed_by_name() -> Result<()> {
     let refused = host.shoal_fails(1, &["volume", "rm", "data"])?;
     ensure!(refused.contains("in use"), "{refused}");
     host.shoal(&["service", "rm", "a"])?;
-    create(&host, "b", &["--mount", "type=volume,source=data,target=/data"])?;
+    host.create("b", &["--mount", "type=volume,source=data,target=/data"], &SLEEP)?;
     let task = host.wait_running("b", 1)?[0]["ID"]
         .as_str()
         .context("no id")?

@@ -13,6 +13,9 @@ use anyhow::{Context, Result};
 /// Seeds run on every change; a longer run is `cargo xtask sim --seeds N`.
 const CI_SEEDS: u64 = 2_000;
 
+/// The runtime's own tests go through its crash points, which only this feature compiles in.
+const CRASH_POINTS: [&str; 2] = ["--features", "shoal-node/crash-points"];
+
 pub(crate) fn run() -> Result<()> {
     tidy::run().context("tidy")?;
     run_command(cargo(["fmt", "--all", "--check"])).context("format")?;
@@ -20,12 +23,16 @@ pub(crate) fn run() -> Result<()> {
         "clippy",
         "--workspace",
         "--all-targets",
+        CRASH_POINTS[0],
+        CRASH_POINTS[1],
         "--",
         "-D",
         "warnings",
     ]))
     .context("lints")?;
-    run_command(cargo(["test", "--workspace", "--exclude", "shoal-tests"])).context("unit tests")?;
+    let mut unit_tests = cargo(["test", "--workspace", "--exclude", "shoal-tests"]);
+    unit_tests.args(CRASH_POINTS);
+    run_command(unit_tests).context("unit tests")?;
     for planted in [false, true] {
         sim::run(&sim::SimArgs {
             seeds: CI_SEEDS,
@@ -35,11 +42,13 @@ pub(crate) fn run() -> Result<()> {
         })
         .context("simulation")?;
     }
-    build::run(&BuildArgs {
-        dev: true,
-        crash_points: false,
-    })
-    .context("build")?;
+    for crash_points in [false, true] {
+        build::run(&BuildArgs {
+            dev: true,
+            crash_points,
+        })
+        .context("build")?;
+    }
     image::run().context("demo image")?;
     hosts::run().context("host tests")
 }
