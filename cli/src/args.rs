@@ -29,6 +29,9 @@ pub(crate) enum Command {
     /// The cluster as a whole
     #[command(subcommand)]
     Cluster(verb::cluster::Verb),
+    /// The clusters that you reach by name
+    #[command(subcommand)]
+    Context(verb::context::Verb),
     /// Services
     #[command(subcommand)]
     Service(verb::service::Verb),
@@ -96,6 +99,13 @@ mod tests {
             ("stack deploy", true),
             ("exec -it web.1 sh -c ls", true),
             ("exec web.1", false),
+            ("exec -d web.1 sleep 9", true),
+            ("exec -di web.1 sh", false),
+            ("cluster client-cert --name me -o x.toml", true),
+            ("context import prod -", true),
+            ("context import prod", false),
+            ("service rm --detach=false web", true),
+            ("stack rm --detach=maybe app", false),
             ("node update --availability drain self", true),
             ("node update --availability gone self", false),
             ("image load --input x.tar", true),
@@ -104,6 +114,7 @@ mod tests {
             ("-H tcp://x:1 ps", true),
             ("ps --host tcp://x:1", false),
             ("-H tcp://x:1 service create --host db:10.0.0.1 img", true),
+            ("--context a -H tcp://x:1 ps", false),
             ("nonsense", false),
         ] {
             let words = ["shoal"].into_iter().chain(line.split(' '));

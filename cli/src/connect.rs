@@ -1,19 +1,23 @@
 //! Which manager is asked, and how it is reached.
 //!
-//! `--host`, else `SHOAL_HOST`, else the context, else the socket of this machine's daemon (the installed
+//! `--host` or `--context`, else `SHOAL_HOST`, else `SHOAL_CONTEXT`, else the socket of this machine's daemon (the installed
 //! one, else the one of `dev up`). A socket is local and needs no certificate; TCP is mutual TLS. What
 //! fails here says why and what to do.
 
 mod tls;
 
-use crate::{context::Context as Named, failure::hinted};
+use crate::{
+    context::{Context as Named, Pem},
+    failure::hinted,
+};
 use anyhow::{Context, Result};
 use hyper_util::rt::TokioIo;
 use shoal_api::{
     limits::MAX_MESSAGE_BYTES,
     v1::{
-        bootstrap_client::BootstrapClient, control_client::ControlClient, exec_client::ExecClient,
-        local_client::LocalClient, logs_client::LogsClient, watch_client::WatchClient,
+        bootstrap_client::BootstrapClient, ca_client::CaClient, control_client::ControlClient,
+        exec_client::ExecClient, local_client::LocalClient, logs_client::LogsClient,
+        watch_client::WatchClient,
     },
 };
 use std::{
@@ -37,23 +41,23 @@ pub(crate) enum Host {
     Tcp { address: String, files: TlsFiles },
 }
 
-/// The client's certificate, its key and the cluster's root, as files.
+/// The client's certificate, its key and the cluster's root.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TlsFiles {
-    pub(crate) ca: Option<PathBuf>,
-    pub(crate) cert: Option<PathBuf>,
-    pub(crate) key: Option<PathBuf>,
+    pub(crate) ca: Option<Pem>,
+    pub(crate) cert: Option<Pem>,
+    pub(crate) key: Option<Pem>,
 }
 
 /// The flags that choose; as Docker's they stand before the command (`service create` has a --host of its own).
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct HostArgs {
-    /// Daemon to ask: unix:///path or tcp://host:2377
-    #[arg(short = 'H', long, env = "SHOAL_HOST", value_name = "HOST")]
+    /// Daemon to ask: unix:///path or tcp://host:2377 [env: SHOAL_HOST]
+    #[arg(short = 'H', long, value_name = "HOST", conflicts_with = "context")]
     pub(crate) host: Option<String>,
-    /// Context to use (a file of ~/.config/shoal/contexts)
-    #[arg(long, env = "SHOAL_CONTEXT", value_name = "NAME")]
+    /// Context to use (`shoal context ls` shows them) [env: SHOAL_CONTEXT]
+    #[arg(long, value_name = "NAME")]
     pub(crate) context: Option<String>,
     /// The cluster's root certificate, for tcp://
     #[arg(long, value_name = "FILE")]
@@ -70,15 +74,15 @@ impl HostArgs {
     /// The daemon that is meant.
     pub(crate) fn resolve(&self) -> Result<Host> {
         let mut files = TlsFiles {
-            ca: self.tlscacert.clone(),
-            cert: self.tlscert.clone(),
-            key: self.tlskey.clone(),
+            ca: self.tlscacert.clone().map(Pem::File),
+            cert: self.tlscert.clone().map(Pem::File),
+            key: self.tlskey.clone().map(Pem::File),
         };
-        if let Some(host) = &self.host {
-            return parse(host, files);
+        if let Some(host) = self.chosen_host() {
+            return parse(&host, files);
         }
-        if let Some(name) = &self.context {
-            let context = Named::read(name)?;
+        if let Some(name) = self.chosen_context() {
+            let context = Named::read(&name)?;
             files.ca = files.ca.or(context.ca);
             files.cert = files.cert.or(context.cert);
             files.key = files.key.or(context.key);
@@ -96,6 +100,25 @@ impl HostArgs {
         };
         Ok(Host::Socket(chosen.to_owned()))
     }
+}
+
+impl HostArgs {
+    /// What was typed wins over the environment, a context over `SHOAL_HOST` too: else a command would
+    /// reach another cluster than the one that its line names.
+    fn chosen_host(&self) -> Option<String> {
+        let from_env = || variable("SHOAL_HOST").filter(|_| self.context.is_none());
+        self.host.clone().or_else(from_env)
+    }
+
+    /// The context in use, if it is one that decides.
+    pub(crate) fn chosen_context(&self) -> Option<String> {
+        let chosen = self.context.clone().or_else(|| variable("SHOAL_CONTEXT"));
+        chosen.filter(|_| self.chosen_host().is_none())
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// `unix:///path`, `/path`, `tcp://host:port`, `host:port`.
@@ -160,6 +183,10 @@ impl Connection {
 
     pub(crate) fn local(&self) -> LocalClient<Channel> {
         LocalClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    pub(crate) fn ca(&self) -> CaClient<Channel> {
+        CaClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     pub(crate) fn bootstrap(&self) -> BootstrapClient<Channel> {

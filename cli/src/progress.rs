@@ -5,9 +5,11 @@
 //! failing, or something only a user can mend has held it up for a while: then waiting longer helps nobody.
 
 mod follow;
+mod gone;
 mod screen;
 
 pub(crate) use follow::{Follow, follow};
+pub(crate) use gone::{GoneArgs, until_gone};
 
 use shoal_core::model::{
     Mode, RestartCondition, Service, Slot, Task, TaskId, TaskState, UpdateState, WaitOwner,

@@ -2,6 +2,7 @@
 //!
 //! Pure: "now" is an argument.
 
+use shoal_compose::scaled;
 use shoal_core::model::{CpuNanos, WallTime};
 use std::time::Duration;
 
@@ -80,38 +81,10 @@ pub(crate) fn docker_time(time: WallTime) -> String {
     )
 }
 
-/// `10s`, `1m30s`, `500ms`, as Go writes and Docker takes them.
+/// A flag's duration, as in a compose file.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let fail = || format!("expected a duration such as 10s, 1m30s or 500ms, found {text:?}");
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    let mut rest = text;
-    let mut total = Duration::ZERO;
-    if rest.is_empty() {
-        return Err(fail());
-    }
-    while !rest.is_empty() {
-        let split = |text: &str, digit: bool| {
-            text.find(|c: char| (c.is_ascii_digit() || c == '.') != digit)
-                .unwrap_or(text.len())
-        };
-        let (number, tail) = rest.split_at(split(rest, true));
-        let (unit, tail) = tail.split_at(split(tail, false));
-        let unit_nanos: u64 = match unit {
-            "ns" => 1,
-            "us" | "µs" => 1_000,
-            "ms" => 1_000_000,
-            "s" => 1_000_000_000,
-            "m" => 60_000_000_000,
-            "h" => 3_600_000_000_000,
-            _ => return Err(fail()),
-        };
-        let nanos = scaled(number, unit_nanos).ok_or_else(fail)?;
-        total = total.checked_add(Duration::from_nanos(nanos)).ok_or_else(fail)?;
-        rest = tail;
-    }
-    Ok(total)
+    shoal_compose::parse_duration(text)
+        .ok_or_else(|| format!("expected a duration such as 10s, 1m30s or 500ms, found {text:?}"))
 }
 
 /// `0.5` of a processor.
@@ -119,25 +92,6 @@ pub(crate) fn parse_cpus(text: &str) -> Result<CpuNanos, String> {
     scaled(text, 1_000_000_000)
         .map(CpuNanos)
         .ok_or_else(|| format!("expected a number of cpus such as 0.5 or 2, found {text:?}"))
-}
-
-/// A decimal number times `unit`, exactly.
-fn scaled(number: &str, unit: u64) -> Option<u64> {
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() && fraction.is_empty() || fraction.len() > 9 || !digits(whole) || !digits(fraction) {
-        return None;
-    }
-    let value = |text: &str| -> Option<u128> {
-        if text.is_empty() {
-            Some(0)
-        } else {
-            text.parse().ok()
-        }
-    };
-    let scale = 10_u128.pow(u32::try_from(fraction.len()).ok()?);
-    let total = value(whole)?.checked_mul(u128::from(unit))? + value(fraction)? * u128::from(unit) / scale;
-    u64::try_from(total).ok()
 }
 
 /// A point in time for `--since`: RFC 3339, seconds since 1970, or a duration before now.
@@ -213,7 +167,7 @@ mod tests {
             ("10", None),
             ("", None),
             ("s", None),
-            ("1d", None),
+            ("1d", Some(86_400_000)),
             ("99999999999h", None),
         ] {
             assert_eq!(

@@ -4,6 +4,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod completion;
+pub(crate) mod context;
 pub(crate) mod dev;
 pub(crate) mod exec;
 pub(crate) mod image;
@@ -61,6 +62,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     match arguments.command {
         Command::Dev(verb) => dev::run(&client, verb).await,
         Command::Cluster(verb) => cluster::run(&client, verb).await,
+        Command::Context(verb) => context::run(&client, verb),
         Command::Service(verb) => service::run(&client, verb).await,
         Command::Stack(verb) => stack::run(&client, verb).await,
         Command::Node(verb) => node::run(&client, verb).await,

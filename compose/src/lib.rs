@@ -18,6 +18,7 @@ mod report;
 mod service;
 mod suggest;
 mod tree;
+mod units;
 
 #[cfg(test)]
 mod tests;
@@ -26,3 +27,4 @@ pub use dotenv::{EnvFileError, parse as parse_env_file};
 pub use load::{DEFAULT_FILES, FileError, Files, Loaded, OVERRIDE_FILES, Options, SourceFile, load};
 pub use parse::{MAX_ALIASED_BYTES, MAX_DEPTH, MAX_FILE_BYTES, MAX_NODES};
 pub use report::{Diagnostic, Severity};
+pub use units::{parse_duration, scaled};

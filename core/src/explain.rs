@@ -150,7 +150,9 @@ fn slot_reason(view: &StoreView, tasks: &[Arc<Task>], now: Timestamp, fresh: &mu
         wait.detail.clone()
     };
     if let Some(not_before) = task.not_before.filter(|_| wait.code == WaitCode::RestartDelay) {
-        detail = format!("starts in {:?}", not_before.since(now));
+        // Whole milliseconds: finer says nothing to a reader.
+        let left = u64::try_from(not_before.since(now).as_millis()).unwrap_or(u64::MAX);
+        detail = format!("starts in {:?}", Duration::from_millis(left));
     }
     if detail.is_empty() {
         detail.clone_from(&task.status.message);

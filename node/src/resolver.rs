@@ -42,7 +42,7 @@ impl ImageResolver for NodeResolver {
             hint: "an image is named as repository[:tag] or repository@sha256:…".to_owned(),
         })?;
         let resolved = match tokio::time::timeout(PATIENCE, self.images.resolve(&parsed)).await {
-            Ok(resolved) => resolved.map_err(|error| refuse(reference, &error))?,
+            Ok(resolved) => resolved.map_err(|error| refuse(&error))?,
             Err(_) => {
                 return Err(ResolveError {
                     message: format!("the registry of image {reference} did not answer within {PATIENCE:?}"),
@@ -62,9 +62,9 @@ impl ImageResolver for NodeResolver {
     }
 }
 
-fn refuse(reference: &str, error: &Failed) -> ResolveError {
+fn refuse(error: &Failed) -> ResolveError {
     ResolveError {
-        message: format!("image {reference} is not on this node, and its registry does not give it: {}", crate::chain(error)),
+        message: crate::chain(error),
         hint: "check the name and tag; load it with shoal image load, or name a plain HTTP registry with --insecure-registry".to_owned(),
     }
 }

@@ -21,6 +21,9 @@ use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ExecArgs {
+    /// Start the command and leave it running; what it writes is thrown away
+    #[arg(short, long, conflicts_with = "interactive")]
+    detach: bool,
     /// Pass standard input on
     #[arg(short, long)]
     interactive: bool,
@@ -65,6 +68,7 @@ pub(crate) async fn run(client: &Client, args: ExecArgs) -> Result<()> {
             tty: args.tty,
             stdin: args.interactive,
             size: args.tty.then(|| wire_size(size)),
+            detach: args.detach,
         }),
     };
     let (sender, receiver) = mpsc::channel(STREAM_CHUNKS);

@@ -320,7 +320,8 @@ fn node_request(view: &StoreView, rng: &mut Rng) -> Option<Request> {
     })
 }
 
-fn node(id: NodeId, role: Role) -> Node {
+/// A node that nothing has been heard of.
+pub(super) fn node(id: NodeId, role: Role) -> Node {
     Node {
         id,
         meta: Meta::default(),

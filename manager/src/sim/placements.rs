@@ -3,15 +3,15 @@
 //! The machines are the product's, with the product's planner; messages are handed over at once and a
 //! write counts as synced when it was asked for. Time is measured by the caller.
 
-use super::{codec::PostcardCodec, network::MS};
+use super::{client::node, codec::PostcardCodec, network::MS};
 use crate::machine::{
     CorePlanning, Input, Machine, MachineConfig, Now, Output, ProposeError, RestoreError, Restored, Token,
 };
 use shoal_core::{
     model::{
-        Availability, Bytes, Cluster, ClusterId, ClusterSpec, ClusterStatus, ContainerSpec, CpuNanos, IdGen,
-        Labels, Meta, Mode, Node, NodeDescription, NodeId, NodeSpec, NodeState, NodeStatus, Resources, Role,
-        ServiceSpec, TaskSpec, TaskState, Timestamp, UpdateConfig, WallTime,
+        Bytes, Cluster, ClusterId, ClusterSpec, ClusterStatus, ContainerSpec, CpuNanos, IdGen, Labels, Meta,
+        Mode, Node, NodeDescription, NodeId, Resources, Role, ServiceSpec, TaskSpec, TaskState, UpdateConfig,
+        WallTime,
     },
     request::Request,
 };
@@ -198,25 +198,5 @@ impl Placements {
             } => self.refused = Some(error),
             _ => {}
         }
-    }
-}
-
-fn node(id: NodeId, role: Role) -> Node {
-    Node {
-        id,
-        meta: Meta::default(),
-        spec: NodeSpec {
-            labels: Labels::new(),
-            role,
-            availability: Availability::Active,
-        },
-        description: None,
-        status: NodeStatus {
-            state: NodeState::Unknown,
-            message: String::new(),
-            since: WallTime(0),
-            at: Timestamp::ZERO,
-        },
-        manager: None,
     }
 }

@@ -1,7 +1,7 @@
 //! A command in a task's container, its streams joined to the manager's.
 //!
 //! Down and up are pumped side by side: a command that does not read its input still gets its output out.
-//! When the client goes, the session is dropped, which ends the command.
+//! When the client goes, the session is dropped, which ends the command, unless it was started detached.
 
 use super::{Attached, Gone, Streams};
 use crate::clock;
@@ -38,7 +38,9 @@ impl Streams {
                 .fail(message, "shoal service ps shows where the service's tasks are")
                 .await;
         };
-        let spec = spec(request.options.unwrap_or_default());
+        let options = request.options.unwrap_or_default();
+        let detach = options.detach;
+        let spec = spec(options);
         let session = match self.runtime.exec(&posted.container, spec).await {
             Ok(session) => session,
             Err(error) => return refuse(attached, &request.task, &error).await,
@@ -48,6 +50,13 @@ impl Streams {
             pid: 0,
         };
         attached.send(Up::ExecStarted(started)).await?;
+        if detach {
+            exited(&attached.up, 0, "").await?;
+            // Kept until the command ends, since dropping the session would end it; the stream's place stays taken.
+            let (_stdin, _control) = (session.stdin, session.control);
+            throw_away(session.output, session.exit).await;
+            return Ok(());
+        }
         let Attached { up, down } = attached;
         tokio::select! {
             () = pump_down(down, session.stdin, session.control) => Err(Gone),
@@ -65,8 +74,15 @@ async fn refuse(attached: &Attached, task: &str, error: &ExecError) -> Result<()
                 .fail(message, "shoal service ps shows which tasks run")
                 .await
         }
-        ExecError::Spec { .. } | ExecError::Spawn { .. } | ExecError::Shim { .. } => {
-            attached.fail(chain(error), "").await
+        // What was asked for cannot be had: as Docker answers for an unknown user.
+        ExecError::Spec { .. } => exited(&attached.up, RUNTIME_FAILED, &chain(error)).await,
+        ExecError::Spawn { .. } | ExecError::Shim { .. } => {
+            attached
+                .fail(
+                    chain(error),
+                    "`shoal service ps` shows the task, the daemon's log says more",
+                )
+                .await
         }
     }
 }
@@ -154,6 +170,14 @@ async fn pump_up(
     match ended {
         Ok(code) => exited(up, code, "").await,
         Err(error) => exited(up, RUNTIME_FAILED, &chain(&error)).await,
+    }
+}
+
+/// A pipe that nobody reads would hold the command up.
+async fn throw_away(mut output: ExecStream, mut exit: ExecExit) {
+    while let Some(Ok(_)) = output.next().await {}
+    if let Err(error) = exit.wait().await {
+        tracing::debug!(error = %chain(&error), "a detached command was lost");
     }
 }
 

@@ -1,9 +1,15 @@
 //! `shoal service rm`.
 //!
-//! The containers stop after it returns; `service ps` of a removed service finds nothing.
+//! The containers stop after it returns, unless it is told to wait.
 
 use super::Client;
-use crate::{output::print, verb::request_id, wire::refused};
+use crate::{
+    connect::Connection,
+    output::print,
+    progress::{GoneArgs, until_gone},
+    verb::request_id,
+    wire::refused,
+};
 use anyhow::Result;
 use shoal_api::v1;
 
@@ -12,19 +18,31 @@ pub(crate) struct RmArgs {
     /// Names or ids
     #[arg(required = true, value_name = "SERVICE")]
     services: Vec<String>,
+    #[command(flatten)]
+    gone: GoneArgs,
 }
 
 pub(crate) async fn run(client: &Client, args: RmArgs) -> Result<()> {
     let connection = client.connect().await?;
     let mut failed = None;
+    let mut removed = Vec::new();
     for reference in args.services {
         let request = v1::RemoveServiceRequest {
             reference: reference.clone(),
             request_id: request_id(),
         };
+        // Asked before: a removed service is known by its id only.
+        let id = if args.gone.detach {
+            None
+        } else {
+            id_of(&connection, &reference).await
+        };
         // The others are removed even if one is unknown, as Docker does.
         match connection.control().remove_service(request).await {
-            Ok(_) => print(&format!("{reference}\n"))?,
+            Ok(_) => {
+                removed.extend(id);
+                print(&format!("{reference}\n"))?;
+            }
             Err(status) => {
                 if let Some(earlier) = failed.replace(refused(status)) {
                     crate::output::note(&format!("shoal: {earlier}"));
@@ -32,5 +50,15 @@ pub(crate) async fn run(client: &Client, args: RmArgs) -> Result<()> {
             }
         }
     }
+    until_gone(&connection, removed).await?;
     failed.map_or(Ok(()), Err)
+}
+
+/// An unknown service is refused by its removal.
+async fn id_of(connection: &Connection, reference: &str) -> Option<String> {
+    let request = v1::GetServiceRequest {
+        reference: reference.to_owned(),
+    };
+    let answer = connection.control().get_service(request).await.ok()?;
+    Some(answer.into_inner().service?.service?.id)
 }

@@ -1,21 +1,35 @@
 //! `shoal stack rm`: the stack and its services, in one transaction each.
 //!
-//! The containers stop after it returns; volumes stay.
+//! The containers stop after it returns, unless it is told to wait; volumes stay.
 
 use super::Client;
-use crate::{output::print, verb::request_id, wire::refused};
+use crate::{
+    connect::Connection,
+    output::print,
+    progress::{GoneArgs, until_gone},
+    verb::request_id,
+    wire::refused,
+};
 use anyhow::Result;
 use shoal_api::v1;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct RmArgs {
+    /// Names or ids
     #[arg(required = true, value_name = "STACK")]
     stacks: Vec<String>,
+    #[command(flatten)]
+    gone: GoneArgs,
 }
 
 pub(crate) async fn run(client: &Client, args: RmArgs) -> Result<()> {
     let connection = client.connect().await?;
+    let mut removed = Vec::new();
     for reference in args.stacks {
+        // Asked before: removed services are known by their ids only.
+        if !args.gone.detach {
+            removed.extend(services_of(&connection, &reference).await);
+        }
         let request = v1::RemoveStackRequest {
             reference,
             request_id: request_id(),
@@ -32,5 +46,18 @@ pub(crate) async fn run(client: &Client, args: RmArgs) -> Result<()> {
             .map(|name| format!("Removing service {name}\n"));
         print(&lines.collect::<String>())?;
     }
-    Ok(())
+    until_gone(&connection, removed).await
+}
+
+/// An unknown stack is refused by its removal.
+async fn services_of(connection: &Connection, reference: &str) -> Vec<String> {
+    let request = v1::GetStackRequest {
+        reference: reference.to_owned(),
+    };
+    let answer = connection.control().get_stack(request).await;
+    let services = answer
+        .map(|answer| answer.into_inner().services)
+        .unwrap_or_default();
+    let ids = services.into_iter().filter_map(|summary| summary.service);
+    ids.map(|service| service.id).collect()
 }
