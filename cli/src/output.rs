@@ -12,6 +12,7 @@ pub(crate) use template::Template;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::io::{ErrorKind, Write};
 
 /// How a list is to be shown.
@@ -68,7 +69,26 @@ fn indented(value: &Value) -> Result<String> {
 
 /// To standard output. A reader that has gone (`| head`) ends the program quietly.
 pub(crate) fn print(text: &str) -> Result<()> {
-    print_bytes(text.as_bytes())
+    print_bytes(visible(text).as_bytes())
+}
+
+/// Text with its control characters spelled out, but for line feeds and tabs: a host's name, a task's error or
+/// an image's label is somebody else's text, and must not move the cursor or rename the window of who reads it.
+/// Spelled as JSON spells them, so that JSON stays JSON.
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+    let acts = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(acts) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if acts(c) {
+            out.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
 }
 
 pub(crate) fn print_bytes(bytes: &[u8]) -> Result<()> {
@@ -81,5 +101,26 @@ pub(crate) fn print_bytes(bytes: &[u8]) -> Result<()> {
 
 /// To standard error; nothing can be done if that fails.
 pub(crate) fn note(text: &str) {
-    drop(writeln!(std::io::stderr().lock(), "{text}"));
+    drop(writeln!(std::io::stderr().lock(), "{}", visible(text)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_spelled_out() {
+        for (text, expect) in [
+            ("plain ü\n\tnext", "plain ü\n\tnext"),
+            ("\u{1b}]0;title\u{7}", "\\u001b]0;title\\u0007"),
+            ("a\rb\u{8}", "a\\u000db\\u0008"),
+            // The one-character form of the same sequences, which JSON leaves as it is.
+            ("\u{9b}31m\u{7f}", "\\u009b31m\\u007f"),
+        ] {
+            assert_eq!(visible(text), expect, "{text:?}");
+        }
+        let json = serde_json::json!({ "Hostname": "\u{9b}2J\u{1b}[2J" });
+        let shown: Value = serde_json::from_str(&visible(&json.to_string())).unwrap();
+        assert_eq!(shown, json);
+    }
 }

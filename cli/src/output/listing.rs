@@ -2,7 +2,7 @@
 //!
 //! The columns carry Docker's JSON keys and table headers; a template names the keys.
 
-use super::{Format, Template, table::layout, template::show};
+use super::{Format, Template, table::layout, template::show, visible};
 use anyhow::Result;
 use serde_json::{Map, Value};
 
@@ -112,10 +112,10 @@ impl Listing {
             .collect();
         let mut lines = vec![shown(headers)];
         for row in &self.rows {
-            // A tab inside a value would begin a column of its own.
+            // A tab inside a value would begin a column of its own, and what is spelled out later is wider.
             lines.push(shown(
                 row.iter()
-                    .map(|cell| show(cell).replace(['\t', '\n'], " "))
+                    .map(|cell| visible(&show(cell)).replace(['\t', '\n'], " "))
                     .collect(),
             ));
         }

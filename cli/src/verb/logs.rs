@@ -4,7 +4,7 @@
 
 use super::{Client, now};
 use crate::{
-    output::{note, print_bytes},
+    output::{note, print_bytes, visible},
     units::{parse_time, rfc3339},
     wire::refused,
 };
@@ -184,7 +184,8 @@ impl Writer {
         } else {
             &lines.node_name
         };
-        format!("{}.{slot}{task}@{node}", lines.service_name)
+        // The host's name is the node's own word.
+        visible(&format!("{}.{slot}{task}@{node}", lines.service_name)).into_owned()
     }
 }
 
@@ -210,6 +211,11 @@ mod tests {
             node_name: "host".to_owned(),
             lines: Vec::new(),
         };
+        let hostile = v1::TaskLines {
+            node_name: "\u{1b}[2J".to_owned(),
+            ..lines("x")
+        };
+        assert_eq!(writer.name(&hostile), "web.1.x@\\u001b[2J");
         let mut out = Vec::new();
         for (task, text) in [
             ("0123456789abcdef", "one\n"),
