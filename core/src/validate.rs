@@ -12,7 +12,7 @@ mod tests;
 pub use service::{MAX_REPLICAS, service, stack};
 
 use crate::{
-    model::{ClusterSpec, Labels, NodeSpec},
+    model::{ClusterSpec, Labels, NodeDescription, NodeSpec},
     refusal::FieldFault,
 };
 use std::{fmt::Display, time::Duration};
@@ -21,10 +21,33 @@ use std::{fmt::Display, time::Duration};
 /// memory.
 const MAX_TEXT_BYTES: usize = 64 * 1024;
 
+/// The longest host name of Linux is 64 bytes, of DNS 253.
+const MAX_WORD_BYTES: usize = 255;
+
 /// The checks of a node's spec.
 pub fn node(spec: &NodeSpec) -> Vec<FieldFault> {
     let mut faults = Faults::default();
     labels(&mut faults, "labels", &spec.labels);
+    faults.found
+}
+
+/// The checks of what a node says of itself: it is stored by every manager and shown to users, and a node may be
+/// in anybody's hands.
+pub fn description(description: &NodeDescription) -> Vec<FieldFault> {
+    let mut faults = Faults::default();
+    for (field, text) in [
+        ("hostname", &description.hostname),
+        ("os", &description.platform.os),
+        ("arch", &description.platform.arch),
+        ("engine_version", &description.engine_version),
+        ("address", &description.address),
+    ] {
+        if text.len() > MAX_WORD_BYTES || text.chars().any(char::is_control) {
+            let found = format!("{} bytes: {:.64?}", text.len(), text);
+            faults.expected(field, "one line of at most 255 bytes", found);
+        }
+    }
+    labels(&mut faults, "engine_labels", &description.engine_labels);
     faults.found
 }
 

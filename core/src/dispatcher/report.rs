@@ -23,6 +23,19 @@ pub struct TaskReport {
     pub wait: Option<Wait>,
 }
 
+impl TaskReport {
+    /// The report with every text cut to what is kept of it. For whoever takes reports in, before they wait in a
+    /// queue: the node may be in anybody's hands.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        cut(&mut self.status.message);
+        self.status.error.iter_mut().for_each(cut);
+        self.status.container.iter_mut().for_each(cut);
+        self.wait.iter_mut().for_each(|wait| cut(&mut wait.detail));
+        self
+    }
+}
+
 /// Why a report changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 pub enum Ignored {
@@ -57,8 +70,9 @@ pub fn apply(view: &StoreView, node: &NodeId, report: &TaskReport, now: Timestam
     if (report.status.attempt, state) < (old.attempt, old.state) {
         return Err(Ignored::Outdated);
     }
+    let report = report.clone().bounded();
     let mut new = Task::clone(task);
-    new.status = merged(old, &report.status, now);
+    new.status = merged(old, report.status, now);
     new.wait = waiting::after_report(&new, report.wait.as_ref(), now);
     if new == **task {
         return Err(Ignored::Known);
@@ -66,13 +80,11 @@ pub fn apply(view: &StoreView, node: &NodeId, report: &TaskReport, now: Timestam
     Ok(new)
 }
 
-fn merged(old: &TaskStatus, reported: &TaskStatus, now: Timestamp) -> TaskStatus {
+fn merged(old: &TaskStatus, reported: TaskStatus, now: Timestamp) -> TaskStatus {
     let moved = (reported.attempt, reported.state) != (old.attempt, old.state);
     let again = reported.attempt > old.attempt;
     let started = old.started.filter(|_| !again);
     TaskStatus {
-        message: shortened(&reported.message),
-        error: reported.error.as_deref().map(shortened),
         at: if moved { now } else { old.at },
         wall: if moved { reported.wall } else { old.wall },
         started: if reported.state == TaskState::Running {
@@ -80,13 +92,14 @@ fn merged(old: &TaskStatus, reported: &TaskStatus, now: Timestamp) -> TaskStatus
         } else {
             started
         },
-        ..reported.clone()
+        ..reported
     }
 }
 
-fn shortened(text: &str) -> String {
-    match text.char_indices().nth(MAX_TEXT) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+fn cut(text: &mut String) {
+    if let Some((end, _)) = text.char_indices().nth(MAX_TEXT) {
+        text.truncate(end);
+        text.push('…');
+        text.shrink_to_fit();
     }
 }

@@ -218,3 +218,35 @@ fn long_texts_are_cut() {
     let task = report::apply(world.store.view(), &world.node, &report, Timestamp(9)).unwrap();
     assert_eq!(task.status.error.unwrap().chars().count(), 1025);
 }
+
+#[test]
+fn a_hostile_worker_fills_no_store() {
+    let world = World::new();
+    let long = || "ü".repeat(1 << 20);
+    let report = TaskReport {
+        task: world.task.id.clone(),
+        status: TaskStatus {
+            message: long(),
+            error: Some(long()),
+            container: Some(long()),
+            ..status(TaskState::Preparing, 0)
+        },
+        wait: Some(Wait {
+            code: WaitCode::ImagePull,
+            since: Timestamp::ZERO,
+            detail: long(),
+        }),
+    };
+    let task = report::apply(&world.store.snapshot(), &world.node, &report, Timestamp(1)).unwrap();
+    let texts = [
+        Some(task.status.message),
+        task.status.error,
+        task.status.container,
+        task.wait.map(|wait| wait.detail),
+    ];
+    for text in texts {
+        let text = text.unwrap();
+        assert_eq!(text.chars().count(), 1025, "1024 characters and an ellipsis");
+        assert!(text.ends_with('…'));
+    }
+}

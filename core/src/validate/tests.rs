@@ -217,3 +217,29 @@ fn cluster_settings_have_bounds() {
         ]
     );
 }
+
+#[test]
+fn what_a_node_says_of_itself_is_short_and_plain() {
+    let plain = NodeDescription {
+        hostname: "one.example".to_owned(),
+        ..NodeDescription::default()
+    };
+    assert_eq!(description(&plain), []);
+    let fields = |described: NodeDescription| -> Vec<String> {
+        description(&described)
+            .into_iter()
+            .map(|fault| fault.field)
+            .collect()
+    };
+    let long = NodeDescription {
+        address: "x".repeat(256),
+        engine_version: "a\nb".to_owned(),
+        ..plain.clone()
+    };
+    assert_eq!(fields(long), ["engine_version", "address"]);
+    let labelled = NodeDescription {
+        engine_labels: Labels::from([("k".to_owned(), "v".repeat(MAX_TEXT_BYTES))]),
+        ..plain
+    };
+    assert_eq!(fields(labelled), ["engine_labels"]);
+}
