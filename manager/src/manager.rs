@@ -50,6 +50,9 @@ const DRAIN: Duration = Duration::from_secs(3);
 /// Streams of one connection: a node's session and the log and exec streams that it dials back.
 const STREAMS_PER_CONNECTION: u32 = 1024;
 
+/// A token and a certificate request: two kilobytes.
+const MAX_CA_BYTES: usize = 64 << 10;
+
 /// A silent connection is asked for a sign of life after this, and dropped if none comes for as long.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
@@ -322,7 +325,12 @@ fn services(
     Routes::new(bounded!(ControlServer::new(control)))
         .add_service(bounded!(WatchServer::new(watch)))
         .add_service(bounded!(DispatcherServer::new(dispatcher)))
-        .add_service(bounded!(CaServer::new(ca)))
+        // Anyone may ask it, without a certificate.
+        .add_service(
+            CaServer::new(ca)
+                .max_decoding_message_size(MAX_CA_BYTES)
+                .max_encoding_message_size(MAX_MESSAGE_BYTES),
+        )
         .add_service(bounded!(LogsServer::new(LogsService::new(
             handle.clone(),
             broker.clone()

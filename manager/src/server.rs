@@ -1,16 +1,21 @@
 //! The manager's listener: TLS 1.3 on each connection, then gRPC over it.
 //!
 //! The caller owns the socket. Handshakes run beside each other, bounded in number and time, so that a
-//! silent or slow peer keeps nobody else out.
+//! silent or slow peer keeps nobody else out. A connection ends with the certificate that it was made with.
+
+mod bounds;
+#[cfg(test)]
+mod tests;
 
 use crate::access::Peer;
-use shoal_api::identity::Identity;
+use bounds::{Bounds, Life, NAMELESS_LIFE, Place};
+use shoal_api::identity::{Identity, Validity};
 use std::{
     io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -40,6 +45,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Connection {
     stream: TlsStream<TcpStream>,
     peer: Peer,
+    life: Life,
+    _place: Place,
 }
 
 /// Accepts until shutdown.
@@ -61,11 +68,12 @@ pub fn accept(
 async fn accept_all(
     listener: TcpListener,
     acceptor: TlsAcceptor,
-    bound: Arc<Semaphore>,
+    handshakes: Arc<Semaphore>,
     ready: mpsc::Sender<io::Result<Connection>>,
 ) {
+    let bounds = Bounds::default();
     // The semaphore is never closed.
-    while let Ok(permit) = Arc::clone(&bound).acquire_owned().await {
+    while let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await {
         let (socket, from) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -74,20 +82,25 @@ async fn accept_all(
                 continue;
             }
         };
-        let (acceptor, ready) = (acceptor.clone(), ready.clone());
+        let crowded = handshakes.available_permits() < HANDSHAKES / 2;
+        let Some(place) = bounds.handshake(from.ip(), crowded) else {
+            tracing::debug!(%from, "too many handshakes of one address stand still");
+            continue;
+        };
+        let (acceptor, ready, bounds) = (acceptor.clone(), ready.clone(), bounds.clone());
         tokio::spawn(async move {
-            match timeout(HANDSHAKE, handshake(acceptor, socket)).await {
+            match timeout(HANDSHAKE, handshake(acceptor, socket, &bounds)).await {
                 // An error means that the server has stopped.
                 Ok(Ok(connection)) => drop(ready.send(Ok(connection)).await),
                 Ok(Err(error)) => tracing::debug!(%from, %error, "a TLS handshake failed"),
                 Err(_elapsed) => tracing::debug!(%from, "a TLS handshake took too long"),
             }
-            drop(permit);
+            drop((permit, place));
         });
     }
 }
 
-async fn handshake(acceptor: TlsAcceptor, socket: TcpStream) -> io::Result<Connection> {
+async fn handshake(acceptor: TlsAcceptor, socket: TcpStream, bounds: &Bounds) -> io::Result<Connection> {
     socket.set_nodelay(true)?;
     let stream = acceptor.accept(socket).await?;
     let shown = stream
@@ -95,11 +108,23 @@ async fn handshake(acceptor: TlsAcceptor, socket: TcpStream) -> io::Result<Conne
         .1
         .peer_certificates()
         .and_then(|chain| chain.first());
-    let peer = match shown {
-        None => Peer::Nobody,
-        Some(der) => Peer::Certified(Identity::from_der(der).map_err(io::Error::other)?),
+    let (peer, life) = match shown {
+        None => (Peer::Nobody, Life::until(SystemTime::now() + NAMELESS_LIFE)),
+        Some(der) => {
+            let identity = Identity::from_der(der).map_err(io::Error::other)?;
+            let validity = Validity::from_der(der).map_err(io::Error::other)?;
+            (Peer::Certified(identity), Life::until_wall(validity.not_after.0))
+        }
     };
-    Ok(Connection { stream, peer })
+    let place = bounds
+        .connection(&peer)
+        .ok_or_else(|| io::Error::other("the peer has too many connections"))?;
+    Ok(Connection {
+        stream,
+        peer,
+        life,
+        _place: place,
+    })
 }
 
 impl Connected for Connection {
@@ -116,6 +141,11 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        // Every connection is read for as long as it is open, so that reading alone ends it.
+        if self.life.is_over(cx) {
+            let reason = "the connection has outlived its certificate, or was opened without one";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, reason)));
+        }
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }

@@ -130,8 +130,11 @@ pub struct Validity {
 
 impl Validity {
     pub fn from_pem(pem: &str) -> Result<Self, IdentityError> {
-        let der = one_certificate(pem, "a certificate")?;
-        let certificate = parse(der.as_ref())?;
+        Self::from_der(one_certificate(pem, "a certificate")?.as_ref())
+    }
+
+    pub fn from_der(der: &[u8]) -> Result<Self, IdentityError> {
+        let certificate = parse(der)?;
         let wall = |seconds: i64| WallTime(seconds.saturating_mul(1_000_000_000));
         Ok(Self {
             not_before: wall(certificate.validity().not_before.timestamp()),

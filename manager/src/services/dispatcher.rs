@@ -12,23 +12,31 @@ use shoal_api::{
     convert::{Details, assignments_parts, reports_from_wire, status},
     limits::{API_VERSION, MIN_API_VERSION},
     v1::{
-        ErrorCode, HeartbeatPeriod, Hello, ReportsTaken, SessionDown, SessionEnd, SessionUp, StreamRequest,
-        Welcome, dispatcher_server::Dispatcher, session_down::Down, session_up::Up,
+        self, ErrorCode, HeartbeatPeriod, Hello, ReportsTaken, SessionDown, SessionEnd, SessionUp,
+        StreamRequest, Welcome, dispatcher_server::Dispatcher, session_down::Down, session_up::Up,
     },
 };
 use shoal_core::{
+    dispatcher::TaskReport,
     liveness,
     model::{NodeDescription, NodeId},
     store::StoreView,
+    validate,
 };
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval},
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 /// Messages on their way to a worker: its own reading is the bound, this only evens it out.
 const MESSAGES: usize = 64;
+
+/// How often a silent session's node is looked up.
+const LOOK: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug)]
 pub struct DispatcherService {
@@ -118,7 +126,16 @@ async fn hello(up: &mut Streaming<SessionUp>) -> Result<NodeDescription, Status>
     let description = description.ok_or_else(|| {
         status(Details::of(ErrorCode::Invalid, "is missing").with_field("hello.description"))
     })?;
-    Ok(description.into())
+    checked(description)
+        .map_err(|reason| status(Details::of(ErrorCode::Invalid, reason).with_field("hello.description")))
+}
+
+fn checked(description: v1::NodeDescription) -> Result<NodeDescription, String> {
+    let description = description.into();
+    match validate::description(&description).first() {
+        None => Ok(description),
+        Some(fault) => Err(format!("{}: {}", fault.field, fault.message)),
+    }
 }
 
 fn period(view: &StoreView) -> Duration {
@@ -183,6 +200,8 @@ impl Session {
             now: view.now().0,
         }))
         .await?;
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => {
@@ -192,7 +211,12 @@ impl Session {
                     Some(message) => self.pass_down(message).await?,
                     None => return Err(End::Said { reason: "another session took its place".to_owned(), reconnect: true }),
                 },
-                Some(request) = self.requests.recv() => self.say(Down::Stream(request)).await?,
+                Some(request) = self.requests.recv() => {
+                    self.still_a_member()?;
+                    self.say(Down::Stream(request)).await?;
+                }
+                // A node that was removed may have been told by nobody, and say nothing itself.
+                _ = looks.tick() => self.still_a_member()?,
                 message = up.message() => match message {
                     Ok(Some(SessionUp { up: Some(message) })) => self.pass_up(message).await?,
                     Ok(Some(SessionUp { up: None })) => {}
@@ -218,6 +242,7 @@ impl Session {
     }
 
     async fn pass_up(&mut self, message: Up) -> Result<(), End> {
+        self.still_a_member()?;
         let passed = match message {
             Up::Heartbeat(_) => {
                 self.look_around().await?;
@@ -226,11 +251,15 @@ impl Session {
             Up::Reports(reports) => {
                 let parsed =
                     reports_from_wire(reports.reports).map_err(|error| refuse(&error.to_string()))?;
-                self.feed.reports(reports.sequence, parsed).await
+                let bounded = parsed.into_iter().map(TaskReport::bounded).collect();
+                self.feed.reports(reports.sequence, bounded).await
             }
             Up::Goodbye(_) => return Err(End::Goodbye),
             Up::Resync(_) => self.feed.resync().await,
-            Up::Description(description) => self.feed.described(description.into()).await,
+            Up::Description(description) => {
+                let description = checked(description).map_err(|reason| refuse(&reason))?;
+                self.feed.described(description).await
+            }
             Up::Hello(_) => return Err(refuse("hello was said already")),
         };
         passed.or(Err(End::Said {
@@ -239,9 +268,8 @@ impl Session {
         }))
     }
 
-    /// With each heartbeat: is the node still one of us, and is the period still the same?
+    /// With each heartbeat: is the period still the same?
     async fn look_around(&mut self) -> Result<(), End> {
-        self.still_a_member()?;
         let now = period(&self.handle.view());
         if now != self.period {
             self.period = now;

@@ -57,21 +57,29 @@ struct Session {
     down: tonic::Streaming<v1::SessionDown>,
 }
 
+fn description(hostname: &str) -> v1::NodeDescription {
+    v1::NodeDescription {
+        hostname: hostname.to_owned(),
+        os: "linux".to_owned(),
+        arch: "amd64".to_owned(),
+        resources: Some(v1::Resources {
+            cpu_nanos: 2_000_000_000,
+            memory_bytes: 1 << 30,
+        }),
+        ..v1::NodeDescription::default()
+    }
+}
+
 impl Session {
     async fn open(channel: Channel) -> Self {
+        Self::try_open(channel, description("one")).await.unwrap()
+    }
+
+    async fn try_open(channel: Channel, description: v1::NodeDescription) -> Result<Self, tonic::Status> {
         let (up, sent) = mpsc::channel(16);
         let hello = v1::Hello {
             api_version: 1,
-            description: Some(v1::NodeDescription {
-                hostname: "one".to_owned(),
-                os: "linux".to_owned(),
-                arch: "amd64".to_owned(),
-                resources: Some(v1::Resources {
-                    cpu_nanos: 2_000_000_000,
-                    memory_bytes: 1 << 30,
-                }),
-                ..v1::NodeDescription::default()
-            }),
+            description: Some(description),
             held: None,
         };
         up.send(v1::SessionUp {
@@ -80,12 +88,12 @@ impl Session {
         .await
         .unwrap();
         let mut client = DispatcherClient::new(channel);
-        let down = client
-            .session(ReceiverStream::new(sent))
-            .await
-            .unwrap()
-            .into_inner();
-        Self { up, down }
+        let down = client.session(ReceiverStream::new(sent)).await?.into_inner();
+        Ok(Self { up, down })
+    }
+
+    async fn say(&self, up: Up) -> bool {
+        self.up.send(v1::SessionUp { up: Some(up) }).await.is_ok()
     }
 
     async fn next(&mut self) -> Down {
@@ -396,4 +404,97 @@ async fn first_snapshot(said: &mut tonic::Streaming<v1::WatchResponse>) -> (bool
             Said::Events(_) => {}
         }
     }
+}
+
+/// A machine that joined with the worker's token.
+async fn joined(manager: &TestManager, seed: u64) -> (String, Channel) {
+    let (token, _) = manager.manager.tokens().unwrap();
+    let (tls, name) = joining_config(token.root_digest()).unwrap();
+    let mut ca = CaClient::new(manager.connect(tls, name).await.unwrap());
+    let key = NewKey::generate().unwrap();
+    let request = v1::JoinRequest {
+        token: token.to_string(),
+        csr: key.csr_pem.clone(),
+        request_id: RequestId::mint(&mut IdGen::from_number(seed)).to_string(),
+        ..v1::JoinRequest::default()
+    };
+    let answer = ca.join(request).await.unwrap().into_inner();
+    let credentials = key.certified(answer.certificate, answer.root_certificate);
+    (answer.node_id, manager.client(&credentials).await.unwrap())
+}
+
+#[tokio::test]
+async fn what_a_node_says_of_itself_is_bounded() {
+    let state = tempfile::tempdir().unwrap();
+    let manager = TestManager::found(state.path()).await;
+    let (_, channel) = joined(&manager, 1).await;
+    let labels = v1::NodeDescription {
+        engine_labels: [("a".to_owned(), "x".repeat(1 << 20))].into(),
+        ..description("one")
+    };
+    for (hostile, field) in [
+        (description(&"x".repeat(1 << 20)), "hostname"),
+        (description("\u{1b}]0;mine\u{7}"), "hostname"),
+        (labels, "engine_labels"),
+    ] {
+        let error = Session::try_open(channel.clone(), hostile.clone())
+            .await
+            .err()
+            .unwrap();
+        let details = details_of(&error);
+        assert_eq!(details.code(), ErrorCode::Invalid);
+        assert!(details.message.starts_with(field), "{}", details.message);
+        // Nor later.
+        let mut session = Session::open(channel.clone()).await;
+        assert!(session.say(Up::Description(hostile)).await);
+        let reason = loop {
+            if let Down::End(end) = session.next().await {
+                break end.reason;
+            }
+        };
+        assert!(reason.starts_with(field), "{reason}");
+    }
+    manager.stop().await;
+}
+
+#[tokio::test]
+async fn a_removed_node_that_keeps_silent_loses_its_session() {
+    let state = tempfile::tempdir().unwrap();
+    let manager = TestManager::found(state.path()).await;
+    // Enough that live on, or its eviction would be paused.
+    let mut others = tokio::task::JoinSet::new();
+    for seed in 2..6 {
+        let (_, channel) = joined(&manager, seed).await;
+        let session = Session::open(channel).await;
+        others.spawn(async move {
+            while session.say(Up::Heartbeat(v1::Heartbeat {})).await {
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            }
+        });
+    }
+    let (silent, channel) = joined(&manager, 1).await;
+    let mut session = Session::open(channel).await;
+    let mut control = ControlClient::new(admin(&manager, state.path()).await);
+    let removed = async {
+        let request = v1::RemoveNodeRequest {
+            reference: silent.clone(),
+            ..v1::RemoveNodeRequest::default()
+        };
+        // Until the node is down, and may be removed.
+        while control.remove_node(request.clone()).await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, removed).await.unwrap();
+    let told = async {
+        loop {
+            if let Down::End(end) = session.next().await {
+                return end;
+            }
+        }
+    };
+    let end = timeout(PATIENCE, told).await.unwrap();
+    assert!(end.reason.contains("removed") && !end.reconnect, "{end:?}");
+    others.abort_all();
+    manager.stop().await;
 }

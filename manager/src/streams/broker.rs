@@ -61,6 +61,18 @@ pub(super) struct Pipe {
     pub(super) down: mpsc::Sender<Result<StreamDown, Status>>,
 }
 
+/// A stream that is waited for; forgotten when whoever asked has it, has waited enough or has gone.
+struct Asked {
+    broker: Broker,
+    stream: String,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.broker.lock().waiting.remove(&self.stream);
+    }
+}
+
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Broker({} nodes)", self.lock().nodes.len())
@@ -94,10 +106,8 @@ impl Broker {
 
     /// Asks the node and waits until it has dialled back.
     pub(super) async fn open(&self, node: &NodeId, request: Request) -> Result<Pipe, OpenError> {
-        let (stream, pipe) = self.ask(node, request)?;
-        let answered = timeout(self.patience, pipe).await;
-        self.lock().waiting.remove(&stream);
-        match answered {
+        let (_asked, pipe) = self.ask(node, request)?;
+        match timeout(self.patience, pipe).await {
             Ok(Ok(pipe)) => Ok(pipe),
             Ok(Err(_)) | Err(_) => Err(OpenError::NoAnswer {
                 node: node.clone(),
@@ -106,7 +116,7 @@ impl Broker {
         }
     }
 
-    fn ask(&self, node: &NodeId, request: Request) -> Result<(String, oneshot::Receiver<Pipe>), OpenError> {
+    fn ask(&self, node: &NodeId, request: Request) -> Result<(Asked, oneshot::Receiver<Pipe>), OpenError> {
         let mut inner = self.lock();
         let stream = RequestId::mint(&mut inner.ids).to_string();
         let sender = inner
@@ -132,7 +142,11 @@ impl Broker {
                 pipe,
             },
         );
-        Ok((stream, opened))
+        let asked = Asked {
+            broker: self.clone(),
+            stream,
+        };
+        Ok((asked, opened))
     }
 
     /// The worker's end has arrived. `None` if nobody waits for this stream from this node.
@@ -155,6 +169,11 @@ impl Broker {
         let (down, received) = mpsc::channel(STREAM_CHUNKS);
         waiting.pipe.send(Pipe { up, down }).ok()?;
         Some(received)
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_waited_for(&self, stream: &str) -> bool {
+        self.lock().waiting.contains_key(stream)
     }
 
     /// Every change under the lock is one insertion or removal, whole whatever its holder did next.

@@ -46,3 +46,16 @@ async fn requests_beyond_the_bound_are_refused() {
     let error = broker.open(&node, exec()).await.err();
     assert_eq!(error, Some(OpenError::Busy { node: node.clone() }));
 }
+
+#[tokio::test]
+async fn who_goes_away_while_waiting_leaves_nothing() {
+    let broker = Broker::new(IdGen::from_number(1));
+    let node = NodeId::mint(&mut IdGen::from_number(2));
+    let mut requests = broker.requests_for(&node);
+    let mut open = Box::pin(broker.open(&node, exec()));
+    assert!(futures::poll!(&mut open).is_pending());
+    let stream = requests.recv().await.unwrap().stream;
+    assert!(broker.is_waited_for(&stream));
+    drop(open);
+    assert!(!broker.is_waited_for(&stream));
+}
