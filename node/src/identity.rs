@@ -5,7 +5,7 @@
 
 use crate::files::{FileError, read_file, write_file};
 use serde::{Deserialize, Serialize};
-use shoal_api::identity::Credentials;
+use shoal_api::identity::{Credentials, LiveCredentials};
 use shoal_core::model::{ClusterId, NodeId, Role};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -53,6 +53,14 @@ pub enum IdentityError {
         "{path} is missing, although node.json beside it says that this node is a member: restore it, or remove the state directory and join anew"
     )]
     Missing { path: PathBuf },
+    #[error(
+        "key.pem, cert.pem and ca.pem in {dir} are damaged or do not belong together: restore them from a backup, or remove the state directory and join anew"
+    )]
+    Damaged {
+        dir: PathBuf,
+        #[source]
+        source: shoal_api::identity::IdentityError,
+    },
 }
 
 impl Membership {
@@ -95,6 +103,10 @@ impl Identity {
             certificate_pem: needed(dir, "cert.pem")?,
             root_pem: needed(dir, "ca.pem")?,
         };
+        LiveCredentials::new(&credentials).map_err(|source| IdentityError::Damaged {
+            dir: dir.to_owned(),
+            source,
+        })?;
         Ok(Some(Self {
             membership,
             credentials,
@@ -134,17 +146,19 @@ fn needed(dir: &Path, name: &str) -> Result<String, IdentityError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shoal_core::model::IdGen;
+    use shoal_api::identity::{Identity as Named, LEAF_LIFE, NewKey, Root};
+    use shoal_core::model::{IdGen, WallTime};
 
     fn identity() -> Identity {
         let mut ids = IdGen::from_number(1);
+        let (cluster, node) = (ClusterId::mint(&mut ids), NodeId::mint(&mut ids));
+        let root = Root::generate(&cluster, WallTime(0)).unwrap();
+        let key = NewKey::generate().unwrap();
+        let named = Named::node(cluster.clone(), node.clone(), Role::Manager);
+        let certificate = root.issue(&key.csr_pem, &named, WallTime(0), LEAF_LIFE).unwrap();
         Identity {
-            membership: Membership::new(ClusterId::mint(&mut ids), NodeId::mint(&mut ids), Role::Manager),
-            credentials: Credentials {
-                key_pem: "key".to_owned().into(),
-                certificate_pem: "certificate".to_owned(),
-                root_pem: "root".to_owned(),
-            },
+            membership: Membership::new(cluster, node, Role::Manager),
+            credentials: key.certified(certificate, root.certificate_pem().to_owned()),
         }
     }
 
@@ -152,18 +166,47 @@ mod tests {
     fn an_identity_is_there_whole_or_not_at_all() {
         let dir = tempfile::tempdir().unwrap();
         assert!(Identity::load(dir.path()).unwrap().is_none());
-        identity().save_credentials(dir.path()).unwrap();
+        let made = identity();
+        made.save_credentials(dir.path()).unwrap();
         assert!(
             Identity::load(dir.path()).unwrap().is_none(),
             "node.json makes a member"
         );
-        identity().save(dir.path()).unwrap();
+        made.save(dir.path()).unwrap();
         let loaded = Identity::load(dir.path()).unwrap().unwrap();
-        assert_eq!(loaded.membership, identity().membership);
-        assert_eq!(loaded.credentials.certificate_pem, "certificate");
+        assert_eq!(loaded.membership, made.membership);
+        assert_eq!(
+            loaded.credentials.certificate_pem,
+            made.credentials.certificate_pem
+        );
         std::fs::remove_file(dir.path().join("key.pem")).unwrap();
         let error = Identity::load(dir.path()).unwrap_err().to_string();
         assert!(error.contains("key.pem is missing"), "{error}");
+    }
+
+    #[test]
+    fn damaged_keys_are_said_with_their_place() {
+        let dir = tempfile::tempdir().unwrap();
+        identity().save(dir.path()).unwrap();
+        let other = identity();
+        for (name, text) in [
+            ("key.pem", "garbage"),
+            ("cert.pem", ""),
+            ("ca.pem", "x"),
+            ("key.pem", other.credentials.key_pem.as_str()),
+        ] {
+            let path = dir.path().join(name);
+            let before = std::fs::read(&path).unwrap();
+            std::fs::write(&path, text).unwrap();
+            let error = Identity::load(dir.path()).unwrap_err();
+            assert!(matches!(error, IdentityError::Damaged { .. }), "{name}: {error}");
+            assert!(
+                error.to_string().contains(&dir.path().display().to_string()),
+                "{error}"
+            );
+            std::fs::write(&path, before).unwrap();
+        }
+        assert!(Identity::load(dir.path()).unwrap().is_some());
     }
 
     #[test]

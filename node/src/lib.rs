@@ -10,6 +10,7 @@ pub mod config;
 pub mod crash;
 pub mod daemon;
 pub mod down;
+pub mod file_limit;
 pub mod files;
 mod gate;
 pub mod identity;

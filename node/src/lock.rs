@@ -1,4 +1,4 @@
-//! One `shoald` per state directory: an advisory lock, held for the life of the process.
+//! One `shoald` per state directory and per run directory: advisory locks, held for the life of the process.
 //!
 //! The file also names its holder, so that a second one can say who is in the way.
 
@@ -9,19 +9,21 @@ use std::path::{Path, PathBuf};
 /// Bytes of the lock file that are read: a pid and a line feed.
 const PID_LIMIT: u64 = 32;
 
+const LOCK: &str = "lock";
+
 /// The lock; released when dropped or when the process ends.
 #[derive(Debug)]
 pub struct StateLock {
     _file: File,
 }
 
-/// The state directory could not be locked.
+/// The directory could not be locked.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     #[error(
-        "{state_dir} is in use by another shoald (pid {pid}): stop it, or give this one its own --state-dir and --run-dir"
+        "{dir} is in use by another shoald (pid {pid}): stop it, or give this one its own --state-dir and --run-dir"
     )]
-    Held { state_dir: PathBuf, pid: String },
+    Held { dir: PathBuf, pid: String },
     #[error("locking {path}")]
     Io {
         path: PathBuf,
@@ -31,9 +33,9 @@ pub enum LockError {
 }
 
 impl StateLock {
-    /// Takes the lock of a state directory, which must exist.
-    pub fn take(state_dir: &Path) -> Result<Self, LockError> {
-        let path = state_dir.join("lock");
+    /// Takes the lock of a directory, which must exist.
+    pub fn take(dir: &Path) -> Result<Self, LockError> {
+        let path = dir.join(LOCK);
         let fail = |source| LockError::Io {
             path: path.clone(),
             source,
@@ -49,7 +51,7 @@ impl StateLock {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(LockError::Held {
-                    state_dir: state_dir.to_owned(),
+                    dir: dir.to_owned(),
                     pid: holder(&file),
                 });
             }
@@ -59,6 +61,12 @@ impl StateLock {
         file.rewind().map_err(fail)?;
         writeln!(file, "{}", std::process::id()).map_err(fail)?;
         Ok(Self { _file: file })
+    }
+
+    /// Does a process hold the directory's lock now? Changes nothing.
+    pub fn is_held(dir: &Path) -> bool {
+        let locked = |file: File| matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+        File::open(dir.join(LOCK)).is_ok_and(locked)
     }
 }
 
@@ -83,7 +91,9 @@ mod tests {
             error.contains(&format!("(pid {})", std::process::id())),
             "{error}"
         );
+        assert!(StateLock::is_held(dir.path()));
         drop(lock);
+        assert!(!StateLock::is_held(dir.path()));
         StateLock::take(dir.path()).unwrap();
     }
 }

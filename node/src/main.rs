@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Parser;
 use shoal_node::args::{NodeArgs, NodeCommand};
 use shoal_node::config::NodeConfig;
-use shoal_node::{daemon, down, log};
+use shoal_node::{daemon, down, file_limit, log};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -33,6 +33,7 @@ fn run(args: NodeArgs) -> anyhow::Result<()> {
     }
     let config = NodeConfig::load(args).context("cannot start with these settings")?;
     log::start(&config);
+    file_limit::raise();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads.min(THREADS))

@@ -3,22 +3,30 @@
 //! Shared by the daemon and by `shoald down`, which must find exactly what the daemon left.
 
 use crate::config::NodeConfig;
-use crate::files::{FileError, make_dir};
+use crate::files::{FileError, make_dir, read_file, write_file};
 use crate::lock::{LockError, StateLock};
 use sha2::{Digest, Sha256};
 use shoal_agent_runtime::{OpenError, Runtime, RuntimeConfig};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// State is for root alone; the run directory lets the group of the socket through.
 const STATE_MODE: u32 = 0o700;
 const RUN_MODE: u32 = 0o755;
+/// May group or others change what is in a directory, or look into it?
+const OTHERS_WRITE: u32 = 0o022;
+const OTHERS: u32 = 0o077;
+
+/// In the run directory: the state directory that its containers belong to.
+const OWNER: &str = "owner";
 
 /// The directories are there and this process holds them.
 #[derive(Debug)]
 pub struct Place {
     pub tag: String,
-    _lock: StateLock,
+    _state: StateLock,
+    _run: StateLock,
 }
 
 /// The place could not be taken.
@@ -32,6 +40,20 @@ pub enum PlaceError {
     File(#[from] FileError),
     #[error(transparent)]
     Lock(#[from] LockError),
+    #[error(
+        "{run_dir} holds the containers of another Shoal, whose state is in {owner}: give this one its own --run-dir, or end that one first with --state-dir {owner}"
+    )]
+    OthersRun { run_dir: PathBuf, owner: String },
+    #[error(
+        "{path} belongs to user id {uid} and has mode {mode:o}, so that others than root can put programs and keys into it: run `chown root {path}` and `chmod go-w {path}`, or name another directory"
+    )]
+    Open { path: PathBuf, uid: u32, mode: u32 },
+    #[error("looking at {path}")]
+    Look {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("resolving {path}")]
     Canonical {
         path: PathBuf,
@@ -44,15 +66,23 @@ impl Place {
     /// Makes the directories and locks them.
     pub fn take(config: &NodeConfig) -> Result<Self, PlaceError> {
         refuse_unprivileged()?;
+        refuse_others_run(config)?;
         make_dir(&config.state_dir, STATE_MODE)?;
-        let lock = StateLock::take(&config.state_dir)?;
+        refuse_open(&config.state_dir)?;
+        let state = StateLock::take(&config.state_dir)?;
+        close(&config.state_dir)?;
         for name in ["node", "raft", "runtime", "worker", "logs", "volumes"] {
             make_dir(&config.state(name), STATE_MODE)?;
         }
         make_dir(&config.run_dir, RUN_MODE)?;
+        refuse_open(&config.run_dir)?;
+        let run = StateLock::take(&config.run_dir)?;
+        let owner = canonical(&config.state_dir)?;
+        write_file(&config.run_dir.join(OWNER), owner.as_os_str().as_bytes())?;
         Ok(Self {
-            tag: tag(&config.state_dir)?,
-            _lock: lock,
+            tag: tag(&owner),
+            _state: state,
+            _run: run,
         })
     }
 
@@ -74,13 +104,70 @@ impl Place {
 }
 
 /// The mark of this state directory in every cgroup, name and title that is made here.
-fn tag(state_dir: &Path) -> Result<String, PlaceError> {
-    let path = state_dir.canonicalize().map_err(|source| PlaceError::Canonical {
+fn tag(state_dir: &Path) -> String {
+    let digest = Sha256::digest(state_dir.as_os_str().as_bytes());
+    hex::encode(digest.get(..4).unwrap_or_default())
+}
+
+fn canonical(path: &Path) -> Result<PathBuf, PlaceError> {
+    path.canonicalize().map_err(|source| PlaceError::Canonical {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Whoever opens the runtime takes up the containers of the run directory, and ends those that it does not know:
+/// they must be its own. Before anything is made or changed.
+fn refuse_others_run(config: &NodeConfig) -> Result<(), PlaceError> {
+    let Some(owner) = read_file(&config.run_dir.join(OWNER))? else {
+        return Ok(());
+    };
+    // A state directory that does not exist yet owns nothing.
+    if config
+        .state_dir
+        .canonicalize()
+        .is_ok_and(|own| own == Path::new(&owner))
+    {
+        return Ok(());
+    }
+    let containers = std::fs::read_dir(config.run_dir.join("containers"));
+    let has_containers = containers.is_ok_and(|mut entries| entries.next().is_some());
+    if has_containers || StateLock::is_held(&config.run_dir) {
+        let run_dir = config.run_dir.clone();
+        return Err(PlaceError::OthersRun { run_dir, owner });
+    }
+    Ok(())
+}
+
+/// A directory that was there before may be anybody's.
+fn refuse_open(path: &Path) -> Result<(), PlaceError> {
+    let found = look(path)?;
+    let (uid, mode) = (found.uid(), found.mode() & 0o7777);
+    if uid == 0 && mode & OTHERS_WRITE == 0 {
+        return Ok(());
+    }
+    let path = path.to_owned();
+    Err(PlaceError::Open { path, uid, mode })
+}
+
+/// Image layers hold set-id programs, logs hold what containers said: nobody else's to read or run.
+fn close(state_dir: &Path) -> Result<(), PlaceError> {
+    let mode = look(state_dir)?.mode() & 0o7777;
+    if mode & OTHERS == 0 {
+        return Ok(());
+    }
+    let closed = std::fs::Permissions::from_mode(mode & !OTHERS);
+    std::fs::set_permissions(state_dir, closed).map_err(|source| PlaceError::Look {
         path: state_dir.to_owned(),
         source,
-    })?;
-    let digest = Sha256::digest(path.as_os_str().as_bytes());
-    Ok(hex::encode(digest.get(..4).unwrap_or_default()))
+    })
+}
+
+fn look(path: &Path) -> Result<std::fs::Metadata, PlaceError> {
+    std::fs::metadata(path).map_err(|source| PlaceError::Look {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn refuse_unprivileged() -> Result<(), PlaceError> {
@@ -100,6 +187,65 @@ fn refuse_unprivileged() -> Result<(), PlaceError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::NodeArgs;
+    use std::os::unix::fs::chown;
+
+    fn config(root: &Path, state: &str) -> NodeConfig {
+        for name in ["shoal-shim", "shoal-spawn"] {
+            std::fs::write(root.join(name), "").unwrap();
+        }
+        NodeConfig::load(NodeArgs {
+            dev: Some(true),
+            state_dir: Some(root.join(state)),
+            run_dir: Some(root.join("run")),
+            shim: Some(root.join("shoal-shim")),
+            spawn: Some(root.join("shoal-spawn")),
+            ..NodeArgs::default()
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn a_run_directory_has_one_owner() {
+        let root = tempfile::tempdir().unwrap();
+        let (ours, theirs) = (config(root.path(), "a"), config(root.path(), "b"));
+        let held = Place::take(&ours).unwrap();
+        let error = Place::take(&theirs).unwrap_err();
+        assert!(matches!(error, PlaceError::OthersRun { .. }), "{error}");
+        assert!(!theirs.state_dir.exists(), "a refused start left a directory");
+        drop(held);
+        // Its containers outlive a daemon.
+        let container = ours.run_dir.join("containers/c");
+        std::fs::create_dir_all(&container).unwrap();
+        let error = Place::take(&theirs).unwrap_err().to_string();
+        assert!(error.contains(&ours.state_dir.display().to_string()), "{error}");
+        drop(Place::take(&ours).unwrap());
+        std::fs::remove_dir(container).unwrap();
+        Place::take(&theirs).unwrap();
+    }
+
+    #[test]
+    fn directories_of_others_are_refused_and_open_ones_closed() {
+        let root = tempfile::tempdir().unwrap();
+        let config = config(root.path(), "state");
+        let mode = |mode| std::fs::Permissions::from_mode(mode);
+        for dir in [&config.state_dir, &config.run_dir] {
+            std::fs::create_dir(dir).unwrap();
+            std::fs::set_permissions(dir, mode(0o775)).unwrap();
+            let error = Place::take(&config).unwrap_err();
+            assert!(
+                matches!(&error, PlaceError::Open { path, .. } if path == dir),
+                "{error}"
+            );
+            std::fs::set_permissions(dir, mode(0o755)).unwrap();
+            chown(dir, Some(1000), None).unwrap();
+            let error = Place::take(&config).unwrap_err();
+            assert!(matches!(error, PlaceError::Open { uid: 1000, .. }), "{error}");
+            chown(dir, Some(0), None).unwrap();
+        }
+        drop(Place::take(&config).unwrap());
+        assert_eq!(look(&config.state_dir).unwrap().mode() & 0o777, 0o700);
+    }
 
     #[test]
     fn a_tag_follows_the_real_path() {
@@ -107,9 +253,9 @@ mod tests {
         let link = dir.path().join("link");
         std::fs::create_dir(dir.path().join("real")).unwrap();
         std::os::unix::fs::symlink(dir.path().join("real"), &link).unwrap();
-        let one = tag(&link).unwrap();
-        assert_eq!(one, tag(&dir.path().join("real")).unwrap());
+        let one = tag(&canonical(&link).unwrap());
+        assert_eq!(one, tag(&canonical(&dir.path().join("real")).unwrap()));
         assert_eq!(one.len(), 8);
-        assert_ne!(one, tag(dir.path()).unwrap());
+        assert_ne!(one, tag(&canonical(dir.path()).unwrap()));
     }
 }
