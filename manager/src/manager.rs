@@ -21,7 +21,7 @@ use crate::{
         dispatcher::DispatcherService,
         watch::WatchService,
     },
-    storage::{ClusterKey, Owner, Storage, StorageError, WrappingKey},
+    storage::{ClusterKey, LOG_FILE, Owner, Storage, StorageError, WrappingKey},
     streams::{Broker, ExecService, LogsService, StreamsService},
 };
 use shoal_api::{
@@ -267,6 +267,12 @@ fn open(folder: &Path, credentials: &Credentials, cluster: &ClusterId) -> Result
             found: member.cluster,
             expected: cluster.clone(),
         });
+    }
+    // Made anew it would be an empty cluster, in which this node and all that it runs are unknown.
+    let log = folder.join(LOG_FILE);
+    if fs::metadata(&log).map_or(0, |found| found.len()) == 0 {
+        let reason = "it is missing or empty, although the folder is a member's".to_owned();
+        return Err(StorageError::Damaged { path: log, reason }.into());
     }
     let wrapping = WrappingKey::from_node_key(credentials.key_pem.as_bytes());
     let owner = Owner {

@@ -25,6 +25,9 @@ use sealing::DataKey;
 use snapshot_files::SnapshotFiles;
 use std::{fs, path::Path};
 
+/// The log's file in the folder.
+pub(crate) const LOG_FILE: &str = "log.redb";
+
 /// The log and the snapshots of one manager, below `<state>/raft`.
 #[derive(Debug)]
 pub struct Storage {
@@ -40,7 +43,7 @@ impl Storage {
         fs::create_dir_all(folder).map_err(|source| StorageError::io("make", folder, source))?;
         let key = DataKey::load_or_create(&folder.join("key"), owner, wrapping)?;
         Ok(Self {
-            log: RedbLog::open(&folder.join("log.redb"), key.clone())?,
+            log: RedbLog::open(&folder.join(LOG_FILE), key.clone())?,
             snapshots: SnapshotFiles::open(&folder.join("snapshots"), key)?,
             room: Room::new(folder),
         })

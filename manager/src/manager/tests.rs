@@ -143,6 +143,7 @@ async fn a_damaged_log_is_named() {
     let whole = fs::read(&log).unwrap();
     for (what, bytes) in [
         ("cut off", whole[..whole.len() / 3].to_vec()),
+        ("empty", Vec::new()),
         ("foreign", b"not a database at all".repeat(1000)),
         ("empty of sense", vec![0; whole.len()]),
         ("zeroed behind its head", {
@@ -162,6 +163,10 @@ async fn a_damaged_log_is_named() {
         let error = told(&try_start(state.path(), &credentials).await.expect_err(what));
         assert!(error.contains("log.redb"), "{what}: {error}");
     }
+    fs::remove_file(&log).unwrap();
+    let error = told(&try_start(state.path(), &credentials).await.expect_err("missing"));
+    assert!(error.contains("log.redb") && error.contains("missing"), "{error}");
+    assert!(!log.exists(), "a refused start began a new cluster");
     fs::write(&log, whole).unwrap();
     let manager = TestManager::start(state.path(), credentials).await;
     let mut client = control(&manager, state.path()).await;
