@@ -8,7 +8,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use crate::RecordError;
-use crate::record::{Reader, Writer};
+use crate::record::{self, Reader, Writer};
 
 /// Messages are cut here: an exit record is read whole by everyone who lists containers.
 const MAX_MESSAGE: usize = 4096;
@@ -83,6 +83,11 @@ impl ExitRecord {
             .write(file)
     }
 
+    /// Takes the room that writing one to this file will need.
+    pub fn reserve(file: &Path) -> io::Result<()> {
+        record::reserve(file)
+    }
+
     /// Reads it; `None` while there is none.
     pub fn read(file: &Path) -> Result<Option<Self>, RecordError> {
         let reader = match Reader::open(file) {
@@ -118,6 +123,10 @@ mod tests {
             at_ns: u64::MAX,
         };
         record.write(&file).unwrap();
+        assert_eq!(ExitRecord::read(&file).unwrap(), Some(record.clone()));
+        ExitRecord::reserve(&file).unwrap();
+        record.write(&file).unwrap();
         assert_eq!(ExitRecord::read(&file).unwrap(), Some(record));
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 }

@@ -11,11 +11,11 @@ pub const CONTAINERS: &str = "containers";
 pub const SPEC: &str = "spec.json";
 /// The configuration of its image (daemon only).
 pub const IMAGE: &str = "image.json";
-/// The file bound to the container's `/etc/hostname`.
+/// The file bound to the container's `/etc/hostname`; beside its upper layer, not here.
 pub const HOSTNAME: &str = "hostname";
-/// The file bound to the container's `/etc/hosts`.
+/// The file bound to the container's `/etc/hosts`; beside its upper layer, not here.
 pub const HOSTS: &str = "hosts";
-/// The file bound to the container's `/etc/resolv.conf`.
+/// The file bound to the container's `/etc/resolv.conf`; beside its upper layer, not here.
 pub const RESOLV_CONF: &str = "resolv.conf";
 /// The OCI bundle that `libcontainer` reads.
 pub const BUNDLE: &str = "bundle";

@@ -5,12 +5,15 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Read};
-use std::path::Path;
+use std::io::{self, Read, Write as _};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// A record's file is at most this long: the longest field is an error message, bounded at 4 KiB where it is made.
 const MAX_FILE: u64 = 64 * 1024;
+
+/// A page: a memory file system gives out no less.
+const RESERVED: usize = 4096;
 
 /// A record could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -76,11 +79,29 @@ impl Writer {
 
     /// Writes the record; a reader sees all of it or none.
     pub(crate) fn write(self, path: &Path) -> io::Result<()> {
-        let mut temporary = path.as_os_str().to_owned();
-        temporary.push(".new");
-        fs::write(&temporary, self.0)?;
+        let temporary = staged(path);
+        // Not truncated before it is written: what `reserve` took would be given back first.
+        let mut file = fs::File::options()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .open(&temporary)?;
+        file.write_all(self.0.as_bytes())?;
+        file.set_len(self.0.len() as u64)?;
         fs::rename(&temporary, path)
     }
+}
+
+/// Takes the room that a later record of up to a page needs, so that it is written however full the run directory
+/// is by then.
+pub(crate) fn reserve(path: &Path) -> io::Result<()> {
+    fs::write(staged(path), [0; RESERVED])
+}
+
+fn staged(path: &Path) -> PathBuf {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    temporary.into()
 }
 
 /// The fields of a record.

@@ -16,6 +16,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use shoal_run_dir::conf::ShimConf;
+use shoal_run_dir::exit::ExitRecord;
 use shoal_run_dir::layout;
 use shoal_run_dir::pid::PidRecord;
 
@@ -39,5 +40,6 @@ fn run() -> std::io::Result<()> {
     let conf = ShimConf::read(here).map_err(std::io::Error::other)?;
     let (listener, lock) = sys::take_standard_streams()?;
     PidRecord::of(std::process::id())?.write(Path::new(layout::SHIM_PID))?;
+    ExitRecord::reserve(Path::new(layout::ENDING))?;
     shim::Shim::new(conf, listener, lock)?.run()
 }

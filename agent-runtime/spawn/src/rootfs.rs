@@ -5,7 +5,7 @@ use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, statat};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
@@ -51,7 +51,23 @@ pub(crate) fn mount_root(request: &CreateRequest, cwd: &str) -> Result<(), Failu
             )));
         }
     }
+    refuse_links()?;
     make_directory_in_root(cwd)
+}
+
+/// What is mounted there confines the container: `libcontainer` gives up on a link without saying why, and a link
+/// that it followed would leave the masked paths behind.
+fn refuse_links() -> Result<(), Failure> {
+    let root = open_path(Path::new(layout::ROOTFS)).doing("opening the root file system")?;
+    for name in ["proc", "sys", "dev"] {
+        let found = statat(&root, name, AtFlags::SYMLINK_NOFOLLOW);
+        if found.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink) {
+            return Err(Failure::runtime(format_args!(
+                "/{name} of the image is a symbolic link: a container needs a directory there"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Linux 6.13: layers by descriptor, without a limit on the length of their paths.

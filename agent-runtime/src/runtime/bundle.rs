@@ -36,7 +36,8 @@ pub(super) struct Parts<'a> {
 
 /// The container's own directory, empty but for what was asked for: from here on a crash leaves something to find.
 pub(super) fn make_directory(directory: &RunDir, spec: &ContainerSpec) -> Result<(), CreateError> {
-    let failed = failed(spec, "making its run directory");
+    let what = format!("making its run directory {}", directory.path().display());
+    let failed = failed(spec, &what);
     let mut private = fs::DirBuilder::new();
     private.mode(0o700).create(directory.path()).map_err(&failed)?;
     write_json(&directory.join(layout::SPEC), spec).map_err(&failed)?;
@@ -93,12 +94,15 @@ fn build(parts: &Parts<'_>, directory: &RunDir, place: &Cgroup) -> Result<Built,
         resolv_conf: fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
     };
     let files = oci_spec::network_files(spec, &parts.inner.facts, &host).map_err(CreateError::from_spec)?;
+    // The container may write to them without bound: they lie on the disk that its own files are on, never in the
+    // run directory, whose memory the whole machine needs.
+    let beside = parts.rootfs.upper.parent().unwrap_or(directory.path());
     for (name, text) in [
         (layout::HOSTNAME, &files.hostname),
         (layout::HOSTS, &files.hosts),
         (layout::RESOLV_CONF, &files.resolv_conf),
     ] {
-        fs::write(directory.join(name), text).map_err(failed(spec, "writing its network files"))?;
+        fs::write(beside.join(name), text).map_err(failed(spec, "writing its network files"))?;
     }
     let layers = std::iter::once(&parts.rootfs.upper).chain(&parts.rootfs.lowers);
     let accounts =
@@ -114,9 +118,9 @@ fn build(parts: &Parts<'_>, directory: &RunDir, place: &Cgroup) -> Result<Built,
     let places = Places {
         root: directory.join(layout::ROOTFS),
         cgroup: PathBuf::from(&place.path),
-        hostname: directory.join(layout::HOSTNAME),
-        hosts: directory.join(layout::HOSTS),
-        resolv_conf: directory.join(layout::RESOLV_CONF),
+        hostname: beside.join(layout::HOSTNAME),
+        hosts: beside.join(layout::HOSTS),
+        resolv_conf: beside.join(layout::RESOLV_CONF),
         cgroup_stage: directory.join(layout::CGROUP_STAGE),
         volumes: parts.volumes.clone(),
     };

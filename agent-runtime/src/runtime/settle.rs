@@ -70,7 +70,10 @@ async fn settle(
         Some(record) => record,
         None => unnoted(first.as_ref(), oom_kills(directory)).await,
     };
-    record.write(&directory.join(layout::EXIT))?;
+    if let Err(error) = record.write(&directory.join(layout::EXIT)) {
+        // It has ended all the same, and whoever looks again comes to the same end.
+        tracing::warn!(container = %id, %error, "the end of a container was not written down");
+    }
     Ok(exit_of(record))
 }
 

@@ -319,8 +319,11 @@ impl Shim {
         }
         self.crash_point("shim.exit.3-drained");
         if let Phase::Ending { record, .. } = &self.phase {
-            // On failure the daemon finds `ending`, or a shim that is gone.
-            let _ending_says_it_too = record.write(Path::new(layout::EXIT));
+            // Where there is no room for it, what was noted says the same. If that fails too, the daemon finds
+            // `ending`, or a shim that is gone.
+            let _ending_says_it_too = record
+                .write(Path::new(layout::EXIT))
+                .or_else(|_full| fs::rename(layout::ENDING, layout::EXIT));
         }
         self.crash_point("shim.exit.4-recorded");
         self.phase = Phase::Over {
