@@ -10,7 +10,7 @@ use crate::machine::{
 use shoal_core::{
     model::{
         Bytes, Cluster, ClusterId, ClusterSpec, ClusterStatus, ContainerSpec, CpuNanos, IdGen, Labels, Meta,
-        Mode, Node, NodeDescription, NodeId, Resources, Role, ServiceSpec, TaskSpec, TaskState, UpdateConfig,
+        Mode, NodeDescription, NodeId, Resources, Role, ServiceSpec, TaskSpec, TaskState, UpdateConfig,
         WallTime,
     },
     request::Request,
