@@ -12,7 +12,7 @@ mod profile;
 mod prologue;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use thiserror::Error;
 
@@ -23,6 +23,12 @@ pub use profile::{Action, Arch, ArgTest, Compare, Conditions, KernelVersion, Pro
 pub const FLAG_LOG: u32 = 1 << 1;
 /// `SECCOMP_FILTER_FLAG_SPEC_ALLOW`: no speculation mitigation by force; what runc sets unless told otherwise.
 pub const FLAG_SPEC_ALLOW: u32 = 1 << 2;
+
+/// Docker's default profile, which a container gets unless it asks for another.
+pub fn docker_default() -> &'static Profile {
+    static PROFILE: LazyLock<Profile> = LazyLock::new(docker_default::profile);
+    &PROFILE
+}
 
 /// What a container asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

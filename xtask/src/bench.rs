@@ -22,6 +22,7 @@ mod simulated;
 use report::Report;
 
 pub(crate) fn run() -> Result<()> {
+    containers::need_peer()?;
     let dist = build::run(&BuildArgs::default())?;
     image::run()?;
     let mut report = Report::new()?;

@@ -37,6 +37,8 @@ pub struct SeccompFilters {
     native: Option<Arch>,
     kernel: KernelVersion,
     compiled: Mutex<HashMap<Key, Filter>>,
+    /// Those of the default profile again, by capabilities: making a key reads the whole profile.
+    defaults: Mutex<HashMap<CapabilitySet, Filter>>,
 }
 
 impl SeccompFilters {
@@ -47,6 +49,7 @@ impl SeccompFilters {
             native: Arch::native(),
             kernel,
             compiled: Mutex::default(),
+            defaults: Mutex::default(),
         }
     }
 
@@ -58,21 +61,34 @@ impl SeccompFilters {
         profile: &SeccompProfile,
         capabilities: CapabilitySet,
     ) -> Result<Option<Filter>, SeccompError> {
-        let default;
-        let profile: &Profile = match profile {
-            SeccompProfile::Unconfined => return Ok(None),
-            SeccompProfile::Custom(profile) => profile,
-            SeccompProfile::Default => {
-                default = docker_default::profile();
-                &default
-            }
-        };
+        match profile {
+            SeccompProfile::Unconfined => Ok(None),
+            SeccompProfile::Custom(profile) => self.of_profile(profile, capabilities).map(Some),
+            SeccompProfile::Default => self.of_default(capabilities).map(Some),
+        }
+    }
+
+    fn of_default(&self, capabilities: CapabilitySet) -> Result<Filter, SeccompError> {
+        // Held while compiling, as in `of_profile`.
+        let mut defaults = self.defaults.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(filter) = defaults.get(&capabilities) {
+            return Ok(filter.clone());
+        }
+        let filter = self.of_profile(docker_default(), capabilities)?;
+        if defaults.len() >= MAX_IN_MEMORY {
+            defaults.clear();
+        }
+        defaults.insert(capabilities, filter.clone());
+        Ok(filter)
+    }
+
+    fn of_profile(&self, profile: &Profile, capabilities: CapabilitySet) -> Result<Filter, SeccompError> {
         let native = self.native.ok_or(SeccompError::Architecture)?;
         let key = key(profile, capabilities, native, self.kernel);
         // Held while compiling, so that containers that start together compile once.
         let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(filter) = compiled.get(&key) {
-            return Ok(Some(filter.clone()));
+            return Ok(filter.clone());
         }
         let path = self.directory.join(format!("{}.bpf", hex::encode(key)));
         let filter = match read(&path) {
@@ -89,7 +105,7 @@ impl SeccompFilters {
             compiled.clear();
         }
         compiled.insert(key, filter.clone());
-        Ok(Some(filter))
+        Ok(filter)
     }
 }
 
