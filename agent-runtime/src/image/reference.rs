@@ -1,7 +1,9 @@
 //! Image references as Docker's users write them: `busybox`, `ghcr.io/owner/app:1.2`, `app@sha256:…`.
 //!
-//! Parsing and normalising (`docker.io/library/…:latest`) is `oci-client`'s; the short spelling that lists show,
-//! and the refusal of digests other than sha256, are ours.
+//! Normalised as Docker does it (`docker.io/library/…:latest`); lists show the short spelling. Digests other than
+//! sha256 are refused.
+
+mod parse;
 
 use std::fmt;
 use std::str::FromStr;
@@ -108,14 +110,14 @@ impl FromStr for Reference {
                 "64 hexadecimal digits are an image id, not a name".to_owned(),
             ));
         }
-        let parsed = oci_client::Reference::try_from(text).map_err(|source| refuse(source.to_string()))?;
-        let digest = parsed.digest().map(str::parse).transpose();
+        let parts = parse::parse(text).map_err(|reason| refuse(reason.to_owned()))?;
+        let digest = parts.digest.map(str::parse).transpose();
         let digest: Option<Digest> =
             digest.map_err(|_refused| refuse("the digest is not sha256".to_owned()))?;
         Ok(Self {
-            registry: parsed.registry().to_owned(),
-            repository: parsed.repository().to_owned(),
-            tag: parsed.tag().map(str::to_owned),
+            registry: parts.registry.to_owned(),
+            repository: parts.repository,
+            tag: parts.tag.map(str::to_owned),
             digest,
         })
     }
