@@ -15,57 +15,69 @@ use std::{
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Clusters that are begun anew: what a daemon keeps differs a little from one to the next.
+const ROUNDS: usize = 5;
+
+/// How many containers, and the goal in MB for each one's shim.
+const STEPS: [(usize, f64); 2] = [(1, 1.0), (50, 0.5)];
+
 pub(crate) fn measure(dist: &Path, report: &mut Report) -> Result<()> {
-    let cluster = Cluster::with_image(dist)?;
-    // (containers, goal in MB for each shim)
-    for (count, goal) in [(1_usize, 1.0), (50, 0.5)] {
-        let text = count.to_string();
-        let name = format!("idle{count}");
-        cluster.run(&[
-            "service",
-            "create",
-            "-q",
-            "--name",
-            &name,
-            "--network",
-            "host",
-            "--stop-signal",
-            "SIGKILL",
-            "--replicas",
-            &text,
-            "hello:1",
-            "stamp",
-        ])?;
-        let shims = wait_for_shims(&cluster, count)?;
-        let total: f64 = shims.iter().map(|pid| pss_mb(*pid)).sum::<Result<f64>>()?;
+    let mut shims = vec![Vec::new(); STEPS.len()];
+    let mut daemons = vec![Vec::new(); STEPS.len()];
+    for _ in 0..ROUNDS {
+        let cluster = Cluster::with_image(dist)?;
+        for (step, (count, _)) in STEPS.into_iter().enumerate() {
+            let (shim, daemon) = idle(&cluster, count)?;
+            shims[step].push(shim);
+            daemons[step].push(daemon);
+        }
+    }
+    for (((count, goal), shims), daemons) in STEPS.into_iter().zip(shims).zip(daemons) {
         report.add(Figure {
             name: &format!("a shim with {count} container(s), shared memory included"),
             unit: "MB",
             goal,
             better: Better::Less,
-            samples: vec![total / f64::from(u32::try_from(count)?)],
+            samples: shims,
             remark: "PSS of all shims over their number".to_owned(),
         })?;
-        if count == 1 {
-            add_daemon(&cluster, "with one container", report)?;
-        } else {
-            add_daemon(&cluster, "with 50 containers", report)?;
-        }
-        cluster.run(&["service", "rm", &name])?;
-        wait_for_shims(&cluster, 0)?;
+        report.add(Figure {
+            name: &format!("the idle daemon, with {count} container(s)"),
+            unit: "MB",
+            goal: 40.0,
+            better: Better::Less,
+            samples: daemons,
+            remark: "PSS".to_owned(),
+        })?;
     }
     Ok(())
 }
 
-fn add_daemon(cluster: &Cluster, when: &str, report: &mut Report) -> Result<()> {
-    report.add(Figure {
-        name: &format!("the idle daemon, {when}"),
-        unit: "MB",
-        goal: 40.0,
-        better: Better::Less,
-        samples: vec![pss_mb(cluster.daemon_pid()?)?],
-        remark: "PSS".to_owned(),
-    })
+/// A service of so many containers, up and left alone: megabytes of a shim and of the daemon.
+fn idle(cluster: &Cluster, count: usize) -> Result<(f64, f64)> {
+    let name = format!("idle{count}");
+    let replicas = count.to_string();
+    cluster.run(&[
+        "service",
+        "create",
+        "-q",
+        "--name",
+        &name,
+        "--network",
+        "host",
+        "--stop-signal",
+        "SIGKILL",
+        "--replicas",
+        &replicas,
+        "hello:1",
+        "stamp",
+    ])?;
+    let shims = wait_for_shims(cluster, count)?;
+    let total: f64 = shims.iter().map(|pid| pss_mb(*pid)).sum::<Result<f64>>()?;
+    let daemon = pss_mb(cluster.daemon_pid()?)?;
+    cluster.run(&["service", "rm", &name])?;
+    wait_for_shims(cluster, 0)?;
+    Ok((total / f64::from(u32::try_from(count)?), daemon))
 }
 
 fn wait_for_shims(cluster: &Cluster, count: usize) -> Result<Vec<u32>> {
