@@ -2,8 +2,10 @@
 //!
 //! `libcontainer` would join by `cgroup.procs`, which waits for an RCU grace period (7–11 ms on an idle host). A
 //! process that writes `0` to v1's `tasks`, or that is cloned into a v2 cgroup, does not. So the place is made here,
-//! limits are applied with `libcgroups`, and the hierarchy is then hidden from `libcontainer`, in our own mount
+//! limits are set, and the hierarchy is then hidden from `libcontainer`, in our own mount
 //! namespace.
+
+mod v1;
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -63,11 +65,14 @@ pub(crate) fn limit(cgroup: &Cgroup, mut resources: LinuxResources) -> Result<La
     if cgroup.v2 {
         let place = cgroup.directories().next().unwrap_or_default();
         let rules = resources.devices().as_deref().unwrap_or_default();
-        let program = devices::compile(rules)?;
+        let program = devices::compile(&devices::with_always(rules))?;
         let directory = open_directory(&place)?;
         sys::attach_device_program(directory.as_fd(), &program)
             .doing("attaching the device filter (a container without one could open every device)")?;
         resources.set_devices(None);
+    } else if v1::covers(&resources) {
+        v1::apply(cgroup, &resources)?;
+        return Ok(late);
     }
     let config = CgroupConfig {
         cgroup_path: PathBuf::from(&cgroup.path),

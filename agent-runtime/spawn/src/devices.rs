@@ -8,6 +8,23 @@ use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 
 use crate::failure::Failure;
 
+/// What every container may do besides its own rules, as in Docker: make device files of any kind, and use the null
+/// devices, terminals and tunnels.
+const ALWAYS: [(LinuxDeviceType, Option<i64>, Option<i64>, &str); 12] = [
+    (LinuxDeviceType::C, Some(1), Some(3), "rwm"),
+    (LinuxDeviceType::C, Some(1), Some(5), "rwm"),
+    (LinuxDeviceType::C, Some(1), Some(7), "rwm"),
+    (LinuxDeviceType::C, Some(5), Some(0), "rwm"),
+    (LinuxDeviceType::C, Some(1), Some(9), "rwm"),
+    (LinuxDeviceType::C, Some(1), Some(8), "rwm"),
+    (LinuxDeviceType::C, None, None, "m"),
+    (LinuxDeviceType::B, None, None, "m"),
+    (LinuxDeviceType::C, Some(5), Some(1), "rwm"),
+    (LinuxDeviceType::C, Some(136), None, "rwm"),
+    (LinuxDeviceType::C, Some(5), Some(2), "rwm"),
+    (LinuxDeviceType::C, Some(10), Some(200), "rwm"),
+];
+
 /// Access bits of `struct bpf_cgroup_dev_ctx`.
 const MKNOD: u32 = 1;
 const READ: u32 = 2;
@@ -20,6 +37,20 @@ const TYPE: u8 = 2;
 const ACCESS: u8 = 3;
 const MAJOR: u8 = 4;
 const MINOR: u8 = 5;
+
+/// A container's own rules and those of every container.
+pub(crate) fn with_always(own: &[LinuxDeviceCgroup]) -> Vec<LinuxDeviceCgroup> {
+    let always = ALWAYS.map(|(kind, major, minor, access)| {
+        let mut rule = LinuxDeviceCgroup::default();
+        rule.set_allow(true)
+            .set_typ(Some(kind))
+            .set_major(major)
+            .set_minor(minor)
+            .set_access(Some(access.to_owned()));
+        rule
+    });
+    own.iter().cloned().chain(always).collect()
+}
 
 /// `struct bpf_insn` in memory order.
 fn instruction(code: u8, destination: u8, source: u8, offset: i16, immediate: u32) -> u64 {

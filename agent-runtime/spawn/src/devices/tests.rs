@@ -5,7 +5,7 @@ use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceCgroupBuilder, LinuxDevice
 use std::fs;
 use std::os::fd::AsFd;
 
-use super::compile;
+use super::{compile, with_always};
 use crate::sys;
 
 fn rule(
@@ -88,6 +88,15 @@ fn what_is_allowed_is_what_the_rules_say() {
         );
     }
     assert_eq!(run(&compile(&[]).unwrap(), [r << 16 | 2, 1, 3]), 0);
+}
+
+#[test]
+fn every_container_has_terminals_and_may_make_device_files() {
+    let program = compile(&with_always(&docker_like()[..1])).unwrap();
+    let (m, r, w) = (1_u32, 2_u32, 4_u32);
+    assert_eq!(run(&program, [(r | w) << 16 | 2, 136, 0]), 1);
+    assert_eq!(run(&program, [m << 16 | 1, 8, 0]), 1);
+    assert_eq!(run(&program, [r << 16 | 1, 8, 0]), 0);
 }
 
 #[test]
