@@ -53,6 +53,7 @@ check "the command is in the container's control group" seen '^0::/$' inside box
 check "it may not mount" refused mount -t tmpfs none /proc
 check "it may not use the disk's device" refused "mknod /disk b 7 0 && cat /disk"
 check "it may use the null device" inside box "echo > /dev/null"
+check "it may use terminals" inside box ": < /dev/ptmx"
 check "it may not write to its control group" refused "echo max > /sys/fs/cgroup/memory.max"
 check "memory that runs out is named" sh -c 'shoal service create -d --name eater --network host --restart-condition none --limit-memory 16M box:1 tail /dev/zero >/dev/null'
 check "out of memory is told" within seen '[Oo]ut of memory|OOM' shoal service ps --no-trunc eater
