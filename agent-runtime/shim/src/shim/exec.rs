@@ -33,6 +33,12 @@ pub(super) struct Exec {
     abandoned: bool,
 }
 
+impl Exec {
+    fn is_unnamed(&self) -> bool {
+        self.pid.is_none() && self.reports.is_some()
+    }
+}
+
 impl Shim {
     pub(super) fn exec(&mut self, id: u64, descriptors: Vec<OwnedFd>) {
         if !matches!(self.phase, Phase::Running { .. }) {
@@ -106,6 +112,7 @@ impl Shim {
                 match line {
                     Report::Process { pid } => {
                         exec.pid = Some(pid);
+                        exec.ended = self.unclaimed.iter().find(|ended| ended.pid == pid).copied();
                         known = true;
                     }
                     Report::Ready => exec.ready = true,
@@ -162,12 +169,20 @@ impl Shim {
         for (connection, reply) in replies {
             self.reply(connection, &reply);
         }
+        if !matches!(self.phase, Phase::Creating) && !self.execs.iter().any(Exec::is_unnamed) {
+            self.unclaimed.clear();
+        }
     }
 
-    /// Whether the child was an exec's process.
+    /// Whether the child was an exec's process, or may have been: a short command can be over before `shoal-spawn`
+    /// has had the time to name it.
     pub(super) fn exec_ended(&mut self, ended: Ended) -> bool {
         let Some(exec) = self.execs.iter_mut().find(|e| e.pid == Some(ended.pid)) else {
-            return false;
+            let unnamed = self.execs.iter().any(Exec::is_unnamed);
+            if unnamed {
+                self.unclaimed.push(ended);
+            }
+            return unnamed;
         };
         exec.ended = Some(ended);
         self.settle_execs();
@@ -217,5 +232,73 @@ fn kill(pid: u32, signal: Signal) {
     if let Some(pid) = process::pid(pid) {
         let _no_group_yet = kill_process_group(pid, signal);
         let _gone_already = kill_process(pid, signal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::Connection;
+    use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
+    use shoal_run_dir::conf::ShimConf;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn an_exec_that_is_over_before_it_is_named_has_its_end_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let conf = ShimConf {
+            id: "c".to_owned(),
+            tag: "0".to_owned(),
+            log_dir: folder.path().to_owned(),
+            log_max_size: 1000,
+            log_max_files: 1,
+            terminal: false,
+            cgroup: folder.path().to_owned(),
+            oom_file: None,
+        };
+        let listener = UnixListener::bind(folder.path().join("s")).unwrap();
+        let (lock, _) = rustix::pipe::pipe().unwrap();
+        let mut shim = Shim::new(conf, listener.into(), lock).unwrap();
+        shim.phase = Phase::Running { at_ns: 1 };
+        let (daemon, socket) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::empty(),
+            None,
+        )
+        .unwrap();
+        shim.connections.push(Connection {
+            socket,
+            id: 1,
+            greeted: true,
+        });
+        let (reading, report) = pipe_with(PipeFlags::NONBLOCK).unwrap();
+        shim.execs.push(Exec {
+            connection: 1,
+            reports: Some(Reports::new(reading)),
+            pid: None,
+            ready: false,
+            failed: None,
+            ended: None,
+            abandoned: false,
+        });
+        let ended = |pid, code| Ended {
+            pid,
+            code,
+            signal: None,
+        };
+        // The helper and the command itself, before the helper's words were read.
+        assert!(shim.exec_ended(ended(70, 0)) && shim.exec_ended(ended(71, 7)));
+        let lines = Report::Process { pid: 71 }.encode() + &Report::Ready.encode();
+        rustix::io::write(&report, lines.as_bytes()).unwrap();
+        drop(report);
+        shim.read_exec_reports();
+        for expect in [Reply::ExecStarted { pid: 71 }, Reply::ExecEnded { code: 7 }] {
+            let mut bytes = [0; 64];
+            let (count, _) = recv(&daemon, &mut bytes[..], RecvFlags::DONTWAIT).unwrap();
+            assert_eq!(Reply::decode(&bytes[..count]), Ok(expect));
+        }
+        assert!(shim.execs.is_empty() && shim.unclaimed.is_empty());
+        assert!(!shim.exec_ended(ended(72, 0)), "nobody waits for it");
     }
 }
