@@ -10,7 +10,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Which of the house's crates each one may name.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("shoal-core", &[]),
     ("shoal-compose", &["shoal-core"]),
     ("shoal-api", &["shoal-core"]),
@@ -23,6 +23,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ("shoal-shim", &["shoal-run-dir"]),
     ("shoal-spawn", &["shoal-run-dir"]),
     ("shoal-agent-runtime", &["shoal-run-dir"]),
+    ("shoal-overlay-net", &[]),
     (
         "shoal-node",
         &[

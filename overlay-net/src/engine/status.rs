@@ -1,0 +1,127 @@
+//! What the worker is told of the node's network.
+//!
+//! Made anew by the loop after each look or change.
+
+use std::collections::BTreeMap;
+
+use super::Engine;
+use crate::address::Prefix;
+use crate::desired::{EndpointId, Revision};
+use crate::observed::Side;
+use crate::plan;
+use crate::rtnl::Via;
+
+/// How the node's network is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NetStatus {
+    /// Of the tables in force.
+    pub revision: Revision,
+    /// Endpoints that are not whole, and why.
+    pub lost: BTreeMap<EndpointId, String>,
+    /// What stands in the way, and what would help.
+    pub problems: Vec<Problem>,
+    /// The host's own routes.
+    pub routes: Vec<HostRoute>,
+    /// How often something had to be put back.
+    pub healed: u64,
+}
+
+/// Something that stands in the way.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// What it is.
+    pub what: String,
+    /// The command or setting that would help.
+    pub remedy: String,
+}
+
+/// A route of the host's own.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostRoute {
+    /// Where to.
+    pub prefix: Prefix,
+    /// By which link.
+    pub link: String,
+}
+
+impl Engine {
+    pub(crate) fn status(&self) -> &NetStatus {
+        &self.status
+    }
+
+    pub(super) fn update_status(&mut self) {
+        let observed = &self.observed;
+        let lost = self
+            .desired
+            .endpoints
+            .keys()
+            .filter(|id| !observed.endpoints.contains_key(*id));
+        let gone = lost.map(|id| (id.clone(), "its network namespace is gone".to_owned()));
+        let mut lost: BTreeMap<_, _> = gone.collect();
+        lost.extend(
+            self.status
+                .lost
+                .iter()
+                .filter(|(id, _)| lost.contains_key(*id))
+                .map(|(id, why)| (id.clone(), why.clone()))
+                .collect::<Vec<_>>(),
+        );
+        self.status.lost = lost;
+        self.status.problems = self.problems();
+        self.status.routes = self.routes();
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        let link = plan::host_link(&self.kernel.tag);
+        let mut problems: Vec<_> = plan::blockers(&self.observed)
+            .map(|chain| {
+                let family = match chain.family {
+                    2 => "ip",
+                    10 => "ip6",
+                    _ => "inet",
+                };
+                let (table, name) = (&chain.table, &chain.chain);
+                Problem {
+                    what: format!(
+                        "the firewall chain {name} of the table {family} {table} drops what is passed on, also from \
+                         and to containers"
+                    ),
+                    remedy: format!(
+                        "nft insert rule {family} {table} {name} iifname {link} accept; \
+                         nft insert rule {family} {table} {name} oifname {link} accept"
+                    ),
+                }
+            })
+            .collect();
+        let wanted = &self.desired.tables.node.pools;
+        let v6 = wanted.iter().any(|pool| !pool.address().is_ipv4());
+        if v6 && !self.observed.has_v6(Side::Host) {
+            problems.push(Problem {
+                what: "the host has no IPv6: containers have it among themselves only".to_owned(),
+                remedy: "sysctl -w net.ipv6.conf.all.disable_ipv6=0".to_owned(),
+            });
+        }
+        problems.sort();
+        problems
+    }
+
+    fn routes(&self) -> Vec<HostRoute> {
+        let host = &self.observed.host;
+        let own = host
+            .named(&plan::host_link(&self.kernel.tag))
+            .map(|link| link.index);
+        let routes = host.others_routes.iter().filter(|route| route.to.length() > 0);
+        let mut routes: Vec<_> = routes
+            .filter_map(|route| match route.via {
+                Via::Link(link) | Via::Gateway(link, _) if Some(link) != own => Some(HostRoute {
+                    prefix: route.to,
+                    link: host.links.get(&link)?.name.clone(),
+                }),
+                _ => None,
+            })
+            .collect();
+        routes.sort();
+        routes.dedup();
+        routes
+    }
+}

@@ -1,0 +1,21 @@
+//! A node's part of the overlay network: router, endpoints, balanced addresses, published ports.
+//!
+//! The worker says what shall be; this crate compares it with what the kernel has and carries out the
+//! difference, at once and again whenever somebody changes what is Shoal's. It knows networks, endpoints, groups of
+//! backends and names, not services or tasks. What needs a living process is `shoal-net`'s.
+
+pub mod address;
+mod conntrack;
+pub mod desired;
+mod engine;
+pub mod namespace;
+mod net;
+pub mod netlink;
+pub mod nft;
+pub mod observed;
+pub mod plan;
+pub mod rtnl;
+mod sys;
+
+pub use engine::{ApplyError, AttachError, HostRoute, KernelError, NetStatus, Problem};
+pub use net::{Net, NetConfig, OpenError, purge};
