@@ -2,7 +2,10 @@
 //!
 //! The worker says what shall be; this crate compares it with what the kernel has and carries out the
 //! difference, at once and again whenever somebody changes what is Shoal's. It knows networks, endpoints, groups of
-//! backends and names, not services or tasks. What needs a living process is `shoal-net`'s.
+//! backends and names, not services or tasks.
+//!
+//! Not built yet: what needs a living process (names, ports on the loopback device, ports held against other
+//! processes), links between hosts, and the end of idle TCP connections to a backend that stopped.
 
 pub mod address;
 mod conntrack;
