@@ -78,7 +78,7 @@ pub(crate) fn become_program(
     report: &ReportPipe,
     armed: &Armed,
 ) -> Failure {
-    if let Err(failure) = confine(process, seccomp) {
+    if let Err(failure) = confine(process, seccomp, report) {
         return failure;
     }
     armed.reached("spawn.exec.4-confined");
@@ -93,7 +93,7 @@ pub(crate) fn become_program(
     }
 }
 
-fn confine(process: &FinalProcess, seccomp: Option<&[u8]>) -> Result<(), Failure> {
+fn confine(process: &FinalProcess, seccomp: Option<&[u8]>, report: &ReportPipe) -> Result<(), Failure> {
     sys::reset_signals();
     label(process)?;
     if process.no_new_privileges {
@@ -105,9 +105,8 @@ fn confine(process: &FinalProcess, seccomp: Option<&[u8]>) -> Result<(), Failure
     }
     drop_capabilities(&process.capabilities)?;
     sys::close_on_exec_from(3).doing("closing descriptors on exec")?;
-    // Credentials have changed for the last time, which clears it; the shim must not die without us.
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-        .doing("tying the process to its shim")
+    // Credentials have changed for the last time, which unties us.
+    report.tie_to_shim()
 }
 
 /// A program that is not root must be able to open its own /dev/stdout again.

@@ -10,7 +10,6 @@ use std::rc::Rc;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use oci_spec::runtime::LinuxResources;
-use rustix::process::Signal;
 use shoal_run_dir::crash::Armed;
 use shoal_run_dir::layout;
 use shoal_run_dir::process::FinalProcess;
@@ -30,8 +29,7 @@ pub(crate) const MAX_SECCOMP: u64 = 4096 * 8;
 
 /// Makes the container of the run directory that is our working directory.
 pub(crate) fn run(report: &ReportPipe, armed: &Armed) -> Result<(), Failure> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-        .doing("tying ourselves to the shim")?;
+    report.tie_to_shim()?;
     let request: CreateRequest = read_json(layout::CREATE)?;
     let process: FinalProcess = read_json(layout::PROCESS)?;
     check_version(request.version)?;
@@ -51,8 +49,7 @@ pub(crate) fn run(report: &ReportPipe, armed: &Armed) -> Result<(), Failure> {
             // The clone goes on in our place, and the shim reaps us both.
             return Ok(());
         }
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-            .doing("tying ourselves to the shim")?;
+        report.tie_to_shim()?;
     } else {
         cgroup::join_v1(&request.cgroup)?;
     }

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{DumpableBehavior, Signal};
+use rustix::process::DumpableBehavior;
 use rustix::thread::ThreadNameSpaceType;
 use shoal_run_dir::crash::Armed;
 use shoal_run_dir::report::Report;
@@ -26,8 +26,7 @@ const MAX_REQUEST: u64 = 4 * 1024 * 1024;
 
 /// Starts the process that descriptor 4 describes in the container that descriptor 5 is.
 pub(crate) fn run(report: &ReportPipe, armed: &Armed) -> Result<(), Failure> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-        .doing("tying ourselves to the shim")?;
+    report.tie_to_shim()?;
     let request = read_request()?;
     let container = sys::inherited(sys::CONTAINER);
     let console = request.process.terminal.then(|| sys::inherited(sys::CONSOLE));

@@ -9,7 +9,10 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
+
+use rustix::fs::FlockOperation;
 
 use super::RecordError;
 use crate::content::disk::{DiskError, DiskResult, free_bytes, is_full};
@@ -22,6 +25,9 @@ const ROOM_BYTES: u64 = 1 << 20;
 
 /// Given up by removals on a full disk.
 const BALLAST_BYTES: u64 = 2 << 20;
+
+/// Much longer than sled's threads take to end what they were doing.
+const RELEASE_LIMIT: Duration = Duration::from_secs(5);
 
 type Contents = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -127,6 +133,7 @@ impl Database {
     fn write(&self, batch: Batch) -> Result<(), RecordError> {
         let mut open = self.lock();
         if open.db.is_none() {
+            wait_until_released(&self.path);
             let db = self::open(&self.path)?;
             // A write that failed may have reached the disk after all.
             open.contents = read_all(&self.path, &db)?;
@@ -162,6 +169,31 @@ impl Database {
 
     fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Database {
+    /// Whoever opens it next finds it free.
+    fn drop(&mut self) {
+        self.lock().db = None;
+        wait_until_released(&self.path);
+    }
+}
+
+/// sled's own threads may hold a database that failed, and its lock, for a moment after it was dropped; its kind of
+/// lock can be waited for. Who holds it longer is found out when it is opened.
+fn wait_until_released(path: &Path) {
+    let (told, heard) = mpsc::channel();
+    let Ok(file) = File::open(path.join("db")) else {
+        return;
+    };
+    let waiting = std::thread::Builder::new().spawn(move || {
+        let locked = rustix::fs::flock(&file, FlockOperation::LockExclusive);
+        drop(file);
+        let _nobody_waits = told.send(locked);
+    });
+    if waiting.is_ok() {
+        let _in_time = heard.recv_timeout(RELEASE_LIMIT);
     }
 }
 
