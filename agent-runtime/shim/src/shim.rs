@@ -120,7 +120,6 @@ impl Shim {
         self.crash_point("shim.create.1-up");
         loop {
             let tokens = self.poll()?;
-            // Who exists is told before how it ended.
             self.read_reports();
             for token in tokens {
                 self.handle(token);
@@ -309,17 +308,23 @@ impl Shim {
     /// True when there are no children any more.
     fn reap(&mut self) -> bool {
         loop {
-            let ended = match process::reap() {
-                Reaped::Child(ended) => ended,
+            match process::reap() {
+                Reaped::Child(ended) => self.child_ended(ended),
                 Reaped::Nothing => return false,
                 Reaped::NoChildren => return true,
-            };
-            if self.init.as_ref().is_some_and(|init| init.pid == ended.pid) {
-                self.container_ended(ended);
-            } else if !self.exec_ended(ended) && matches!(self.phase, Phase::Creating) {
-                self.unclaimed.push(ended);
-                self.helper_ended(ended);
             }
+        }
+    }
+
+    fn child_ended(&mut self, ended: process::Ended) {
+        // A short program may have begun and ended since the pipes were looked at: who it was and that it ran was said
+        // before its end, and counts before it.
+        self.read_reports();
+        if self.init.as_ref().is_some_and(|init| init.pid == ended.pid) {
+            self.container_ended(ended);
+        } else if !self.exec_ended(ended) && matches!(self.phase, Phase::Creating) {
+            self.unclaimed.push(ended);
+            self.helper_ended(ended);
         }
     }
 

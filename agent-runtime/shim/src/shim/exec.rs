@@ -174,7 +174,7 @@ impl Shim {
         }
     }
 
-    /// Whether the child was an exec's process, or may have been: a short command can be over before `shoal-spawn`
+    /// Whether the child was an exec's process, or may have been: one that is killed can be over before `shoal-spawn`
     /// has had the time to name it.
     pub(super) fn exec_ended(&mut self, ended: Ended) -> bool {
         let Some(exec) = self.execs.iter_mut().find(|e| e.pid == Some(ended.pid)) else {
