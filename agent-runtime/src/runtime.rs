@@ -185,6 +185,10 @@ impl Entry {
         self.end.send_replace(End::Removed);
     }
 
+    fn is_removed(&self) -> bool {
+        matches!(*self.end.borrow(), End::Removed)
+    }
+
     /// `None` if it was removed before anybody saw how it ended.
     async fn ended(&self) -> Option<Exit> {
         let mut end = self.end.subscribe();

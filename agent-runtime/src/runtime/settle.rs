@@ -35,7 +35,9 @@ pub(super) async fn watch(inner: Arc<Inner>, entry: Arc<Entry>, id: ContainerId)
         tracing::error!(container = %id, %error, "cannot wait for a shim");
         return;
     }
-    if !directory.path().exists() {
+    // Whoever removes it takes the record of its end with it; that is not to be looked for, nor written again.
+    let _turn = entry.turn().await;
+    if entry.is_removed() || !directory.path().exists() {
         return;
     }
     match settle(&inner, &id, &directory, first).await {
