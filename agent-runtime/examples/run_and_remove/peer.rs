@@ -57,13 +57,14 @@ impl Peer {
             .as_array_mut()
             .ok_or("a specification without mounts")?;
         for file in [layout::HOSTNAME, layout::HOSTS, layout::RESOLV_CONF] {
-            let (from, to) = (container.join(file), bundle.join(file));
-            fs::copy(&from, &to)?;
-            for mount in mounts.iter_mut() {
-                if mount["source"] == json!(from) {
-                    mount["source"] = json!(to);
-                }
-            }
+            let destination = json!(format!("/etc/{file}"));
+            let mount = mounts
+                .iter_mut()
+                .find(|mount| mount["destination"] == destination)
+                .ok_or("a container without the files that every container gets")?;
+            let to = bundle.join(file);
+            fs::copy(mount["source"].as_str().unwrap_or_default(), &to)?;
+            mount["source"] = json!(to);
         }
         if create.mount_cgroups {
             mounts.push(json!({
