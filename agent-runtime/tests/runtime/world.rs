@@ -187,6 +187,8 @@ pub(crate) fn remains(config: &RuntimeConfig) -> Vec<String> {
 
 /// Runs with an event loop of its own, and ends everything that it started: a daemon's life.
 pub(crate) fn daemon<T>(life: impl Future<Output = T>) -> T {
+    // What cargo still has to build is nobody's fault.
+    binaries();
     let threads = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
