@@ -3,7 +3,12 @@
 
 use anyhow::{Context, Result, ensure};
 use shoal_tests::{Host, HostOptions, PATIENCE, dist, hello_image, until};
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt, net::UnixListener},
+    path::Path,
+    process::{Command, Stdio},
+};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -318,5 +323,47 @@ fn installed_below_a_prefix_the_programs_find_each_other() -> Result<()> {
         ],
     )?;
     run(&shoal, &["dev", "down", "--purge"])?;
+    host.finish_bare()
+}
+
+#[test]
+fn a_daemon_on_its_way_out_is_followed_by_another() -> Result<()> {
+    let host = Host::new("leaving", HostOptions::default())?;
+    // What goes by the daemon's name, and stays until it is told to go.
+    let program = host.folder().join("shoald");
+    fs::copy("/bin/sleep", &program)?;
+    let mut leaving = host.command(&program).arg("1000").spawn()?;
+    let comm = format!("/proc/{}/comm", leaving.id());
+    until("it to have its name", PATIENCE, || {
+        ensure!(fs::read_to_string(&comm)?.trim() == "shoald");
+        Ok(())
+    })?;
+    let run_dir = host.outside(&host.run_dir());
+    fs::create_dir_all(&run_dir)?;
+    fs::write(run_dir.join("shoald.pid"), leaving.id().to_string())?;
+    let socket = UnixListener::bind(run_dir.join("shoal.sock"))?;
+    socket.set_nonblocking(true)?;
+    let shoal = |words: &[&str]| {
+        let mut command = host.command(dist().join("dev/shoal"));
+        command.args(words).env_remove("SHOAL_HOST");
+        command.env("SHOAL_STATE_DIR", host.state_dir());
+        command.env("SHOAL_RUN_DIR", host.run_dir());
+        command
+    };
+    let up = shoal(&["dev", "up", "--detach"]).stderr(Stdio::piped()).spawn()?;
+    // From its first question on it waits for that one.
+    let asked = until("it to be asked whether it serves", PATIENCE, || {
+        Ok(socket.accept().map(drop)?)
+    });
+    drop(socket);
+    leaving.kill()?;
+    leaving.wait()?;
+    let output = up.wait_with_output()?;
+    asked?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{said}");
+    ensure!(said.contains("The cluster is up"), "{said}");
+    let down = shoal(&["dev", "down", "--purge"]).output()?;
+    ensure!(down.status.success(), "{}", String::from_utf8_lossy(&down.stderr));
     host.finish_bare()
 }

@@ -32,11 +32,13 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub(crate) async fn run(client: &Client, args: UpArgs) -> Result<()> {
     demand_root("shoal dev up")?;
     let folders = args.folders.absolute()?;
-    if let Some(pid) = daemon::running(&folders) {
-        wait_until_ready(&folders, None).await?;
-        note(&format!("The cluster runs already (shoald, process {pid})."));
-        say_where(client, &folders);
-        return Ok(());
+    // One that was killed a moment ago may still be on its way out: then another is started.
+    while let Some(pid) = daemon::running(&folders) {
+        if wait_for_other(&folders, pid).await? {
+            note(&format!("The cluster runs already (shoald, process {pid})."));
+            say_where(client, &folders);
+            return Ok(());
+        }
     }
     let log = folders.log();
     let logged = std::fs::metadata(&log).map_or(0, |found| found.len());
@@ -101,6 +103,19 @@ async fn wait_until_ready(folders: &Folders, mut child: Option<&mut Child>) -> R
             ));
         }
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Waits for a daemon that somebody else started; false if it is gone.
+async fn wait_for_other(folders: &Folders, pid: u32) -> Result<bool> {
+    let gone = async {
+        while daemon::running(folders) == Some(pid) {
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    tokio::select! {
+        () = gone => Ok(false),
+        ready = wait_until_ready(folders, None) => ready.map(|()| true),
     }
 }
 
