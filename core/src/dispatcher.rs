@@ -7,9 +7,11 @@
 mod assignment;
 pub mod report;
 mod sessions;
+mod tables;
 #[cfg(test)]
 mod tests;
 
 pub use assignment::{Assignments, Position, TaskAssignment};
 pub use report::TaskReport;
 pub use sessions::Sessions;
+pub use tables::{NetworkTables, TableEndpoint, TableNetwork, TableService, TableUse, TablesDiff};

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod container;
 pub mod id;
 pub mod meta;
+pub mod network;
 pub mod node;
 pub mod resources;
 pub mod service;
@@ -20,12 +21,17 @@ pub mod wait;
 pub use bytes::Bytes;
 pub use cluster::{Cluster, ClusterSpec, ClusterStatus, JoinTokens};
 pub use container::{
-    ContainerSpec, HealthCheck, HealthTest, Limits, Mount, MountSource, NetworkMode, Ulimit,
+    ContainerSpec, DnsSpec, HealthCheck, HealthTest, Limits, Mount, MountSource, NetworkMode, Ulimit,
 };
-pub use id::{ClusterId, IdGen, NodeId, ParseIdError, RequestId, ServiceId, StackId, TaskId};
+pub use id::{ClusterId, IdGen, NetworkId, NodeId, ParseIdError, RequestId, ServiceId, StackId, TaskId};
 pub use meta::{Labels, Meta, Version};
+pub use network::{
+    AddressPools, Addresses, Attachment, EndpointMode, Network, NetworkDriver, NetworkSpec, NetworkStatus,
+    NetworkUse, ResolvedUse, ServiceEndpoint,
+};
 pub use node::{
-    Availability, ManagerStatus, Node, NodeDescription, NodeSpec, NodeState, NodeStatus, Platform, Role,
+    Availability, ManagerStatus, Node, NodeDescription, NodeProblem, NodeSpec, NodeState, NodeStatus,
+    Platform, Role,
 };
 pub use resources::{CpuNanos, Resources};
 pub use service::{
@@ -33,7 +39,7 @@ pub use service::{
     RestartPolicy, Revision, RevisionKey, Service, ServiceSpec, TaskSpec, UpdateConfig, UpdateOrder,
     UpdateState, UpdateStatus,
 };
-pub use stack::{Stack, StackSpec};
+pub use stack::{Stack, StackNetwork, StackSpec};
 pub use task::{DesiredState, Restarts, Slot, Task, TaskState, TaskStatus};
 pub use time::{Timestamp, WallTime};
 pub use wait::{Wait, WaitCode, WaitOwner};

@@ -4,8 +4,9 @@
 //! the worker keeps its logs as long as the managers keep its history. A change of nothing but its
 //! status is not sent: it is the worker that reports it.
 
+use super::tables::TablesDiff;
 use crate::{
-    model::{Labels, NodeId, PublishedPort, Task, TaskId, TaskSpec, TaskState, Timestamp},
+    model::{Labels, NodeId, PublishedPort, ResolvedUse, Task, TaskId, TaskSpec, TaskState, Timestamp},
     store::StoreView,
 };
 use std::time::Duration;
@@ -35,6 +36,8 @@ pub struct Assignments {
     pub tasks: Vec<TaskAssignment>,
     /// No longer the node's business: stop, remove, forget.
     pub removed: Vec<TaskId>,
+    /// What changed of the networks, of the same position; everything where there is no `prev`.
+    pub tables: TablesDiff,
 }
 
 /// Everything a worker needs to know of one task.
@@ -47,6 +50,8 @@ pub struct TaskAssignment {
     pub stack_name: String,
     pub spec: TaskSpec,
     pub ports: Vec<PublishedPort>,
+    /// The networks of its attachments, in their order.
+    pub networks: Vec<ResolvedUse>,
     /// Labels of the service, for the container's own.
     pub service_labels: Labels,
     /// How long the task is still held at `ready` (a restart's delay), from when this was made.
@@ -77,6 +82,7 @@ pub(super) fn build(view: &StoreView, task: &Task, now: Timestamp) -> Option<Tas
         stack_name: stack.map_or_else(String::new, |stack| stack.spec.name.clone()),
         spec: revision.task.clone(),
         ports: revision.ports.clone(),
+        networks: revision.networks.clone(),
         service_labels: service.map_or_else(Labels::new, |service| service.spec.labels.clone()),
         hold: task
             .not_before

@@ -4,6 +4,7 @@
 //! nothing. Called by the machine of every manager with the events of its applied store.
 
 use super::assignment::{Assignments, Position, build, concerns_node, tasks_for};
+use super::tables::TablesDiff;
 use crate::{
     model::{DesiredState, NodeId, Task, TaskId, Timestamp},
     store::{Event, Object, ObjectKey, StoreView},
@@ -60,6 +61,7 @@ impl Sessions {
                 .filter_map(|task| build(view, task, view.now()))
                 .collect(),
             removed: Vec::new(),
+            tables: TablesDiff::default(),
         };
         self.nodes.insert(node.clone(), Session { position, sent });
         assignments
@@ -104,6 +106,7 @@ impl Session {
             position: Position::of(view),
             tasks: Vec::new(),
             removed: Vec::new(),
+            tables: TablesDiff::default(),
         };
         for id in touched {
             let task = view

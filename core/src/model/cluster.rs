@@ -3,7 +3,7 @@
 //! There is exactly one. The root's private key is stored sealed by the shell; this crate carries its
 //! bytes and never looks inside.
 
-use super::{ClusterId, Labels, Meta};
+use super::{AddressPools, ClusterId, Labels, Meta};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ pub struct ClusterSpec {
     pub heartbeat_period: Duration,
     /// Life of a node's certificate; 90 days as in Swarm.
     pub certificate_life: Duration,
+    /// Fixed when the cluster is made.
+    pub pools: AddressPools,
 }
 
 impl Default for ClusterSpec {
@@ -37,6 +39,7 @@ impl Default for ClusterSpec {
             task_history_limit: 5,
             heartbeat_period: Duration::from_secs(1),
             certificate_life: Duration::from_secs(90 * 24 * 3600),
+            pools: AddressPools::default(),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use super::{Bytes, CpuNanos, Labels};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerSpec {
@@ -44,7 +44,8 @@ pub struct ContainerSpec {
     /// How long after the stop signal SIGKILL follows; Docker's 10 s when absent.
     pub stop_grace: Option<Duration>,
     pub health: Option<HealthCheck>,
-    /// Extra lines of /etc/hosts: name to address.
+    pub dns: DnsSpec,
+    /// Extra lines of /etc/hosts: name to address; `host-gateway` is the host.
     pub extra_hosts: Vec<(String, String)>,
     pub oom_score_adj: i32,
     /// Size of /dev/shm; Docker's 64 MiB when absent.
@@ -77,11 +78,22 @@ pub enum MountSource {
     },
 }
 
+/// How the container resolves names that are not the cluster's; empty fields take the host's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsSpec {
+    pub servers: Vec<IpAddr>,
+    pub search: Vec<String>,
+    /// As in resolv.conf: `ndots:2`.
+    pub options: Vec<String>,
+}
+
 /// Which network the container has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum NetworkMode {
-    /// The host's own.
+    /// The cluster's networks that the task's spec names; where it names none, `ingress`.
     #[default]
+    Networks,
+    /// The host's own.
     Host,
     /// A loopback device and nothing else.
     None,

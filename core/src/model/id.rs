@@ -90,6 +90,8 @@ id_type!(/// One placement of a service on one node.
     TaskId);
 id_type!(/// A stack.
     StackId);
+id_type!(/// A network.
+    NetworkId);
 id_type!(/// A client's name for one write, so that its retry is safe.
     RequestId);
 

@@ -4,6 +4,7 @@
 //! managers' judgement. Liveness itself is not replicated: only its verdict (`NodeState`) is.
 
 use super::{Labels, Meta, NodeId, Resources, Timestamp, WallTime};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +55,18 @@ pub struct NodeDescription {
     pub engine_labels: Labels,
     /// The address by which other nodes reach it, without a port; empty on a node that only listens locally.
     pub address: String,
+    /// Where the host itself has routes to: ranges that no network may have.
+    pub routes: Vec<IpNet>,
+    /// What stands in the way of containers' networks, and what would help.
+    pub problems: Vec<NodeProblem>,
+}
+
+/// Something on a node that a person must look at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeProblem {
+    pub what: String,
+    /// The command or setting that would help.
+    pub remedy: String,
 }
 
 /// Operating system and architecture, in the words of OCI images (`linux`, `amd64`).

@@ -3,9 +3,12 @@
 //! A change of replicas or labels keeps the revision; a change of anything a task is made from makes a
 //! new one, and the updater replaces the tasks of older ones. Values at their default are Swarm's.
 
-use super::{ContainerSpec, Labels, Meta, Platform, Resources, ServiceId, StackId, Timestamp, WallTime};
+use super::{
+    ContainerSpec, EndpointMode, Labels, Meta, NetworkUse, Platform, ResolvedUse, Resources, ServiceEndpoint,
+    ServiceId, StackId, Timestamp, WallTime,
+};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
@@ -16,6 +19,8 @@ pub struct Service {
     pub revision: u64,
     /// The stack that owns it.
     pub stack: Option<StackId>,
+    /// The addresses and ports it was given.
+    pub endpoint: ServiceEndpoint,
     pub update: Option<UpdateStatus>,
 }
 
@@ -27,6 +32,7 @@ pub struct ServiceSpec {
     pub mode: Mode,
     pub task: TaskSpec,
     pub ports: Vec<PublishedPort>,
+    pub endpoint_mode: EndpointMode,
     pub update: UpdateConfig,
 }
 
@@ -43,6 +49,8 @@ pub enum Mode {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskSpec {
     pub container: ContainerSpec,
+    /// With the container's network mode `Networks`; the first has the way out.
+    pub networks: Vec<NetworkUse>,
     pub reservations: Resources,
     pub placement: Placement,
     pub restart: RestartPolicy,
@@ -162,10 +170,12 @@ pub enum UpdateState {
 pub struct PublishedPort {
     /// The port in the container.
     pub target: u16,
-    /// The port on the host.
+    /// The port on the host; 0 in a spec: one is chosen.
     pub published: u16,
     pub protocol: Protocol,
     pub mode: PortMode,
+    /// The one address of the host that it is published on; all of them if there is none.
+    pub host_ip: Option<IpAddr>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -196,5 +206,8 @@ pub struct Revision {
     pub key: RevisionKey,
     pub meta: Meta,
     pub task: TaskSpec,
+    /// With every number chosen.
     pub ports: Vec<PublishedPort>,
+    /// The networks of `task`, found; `ingress` where it names none, and nothing in other network modes.
+    pub networks: Vec<ResolvedUse>,
 }

@@ -4,7 +4,7 @@
 //! goes back; a terminal state is final. A restart makes a new task; only a worker that is cut off from
 //! every manager restarts in place and raises `attempt`: reports are ordered by (attempt, state).
 
-use super::{Meta, NodeId, RevisionKey, ServiceId, TaskId, Timestamp, Wait, WallTime};
+use super::{Attachment, Meta, NodeId, RevisionKey, ServiceId, TaskId, Timestamp, Wait, WallTime};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,8 @@ pub struct Task {
     pub slot: Slot,
     /// Set once, by the scheduler; a global service's task is born with it.
     pub node: Option<NodeId>,
+    /// Its addresses, in the order of the revision's networks; given when it is made, or when there are some again.
+    pub attachments: Vec<Attachment>,
     /// Only the managers write it, and never back.
     pub desired: DesiredState,
     pub status: TaskStatus,

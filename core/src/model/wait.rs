@@ -38,6 +38,12 @@ pub enum WaitCode {
     Unhealthy,
     /// The image is being pulled.
     ImagePull,
+    /// A network of the task has no address free.
+    NoAddress,
+    /// A port that the task publishes is held by another process of its node.
+    PortTaken,
+    /// The node's network is not ready for the task.
+    NetworkNotReady,
     /// Asked to stop; the stop signal's grace has not passed.
     Stopping,
 }
@@ -66,7 +72,7 @@ impl WaitOwner {
 
 impl WaitCode {
     /// Every code, so that a test can prove each reachable.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Unscheduled,
         Self::NoReadyNode,
         Self::InsufficientResources,
@@ -78,6 +84,9 @@ impl WaitCode {
         Self::OldTaskStopping,
         Self::Unhealthy,
         Self::ImagePull,
+        Self::NoAddress,
+        Self::PortTaken,
+        Self::NetworkNotReady,
         Self::Stopping,
     ];
 
@@ -94,6 +103,9 @@ impl WaitCode {
             Self::OldTaskStopping => "old-task-stopping",
             Self::Unhealthy => "unhealthy",
             Self::ImagePull => "image-pull",
+            Self::NoAddress => "no-address",
+            Self::PortTaken => "port-taken",
+            Self::NetworkNotReady => "network-not-ready",
             Self::Stopping => "stopping",
         }
     }
@@ -105,10 +117,16 @@ impl WaitCode {
             | Self::InsufficientResources
             | Self::ConstraintUnmet
             | Self::HostPortTaken
-            | Self::MaxReplicasReached => WaitOwner::User,
+            | Self::MaxReplicasReached
+            | Self::NoAddress
+            | Self::PortTaken => WaitOwner::User,
             Self::RestartDelay => WaitOwner::Orchestrator,
             Self::OldTaskStopping => WaitOwner::Updater,
-            Self::NodeNotTaken | Self::Unhealthy | Self::ImagePull | Self::Stopping => WaitOwner::Worker,
+            Self::NodeNotTaken
+            | Self::Unhealthy
+            | Self::ImagePull
+            | Self::NetworkNotReady
+            | Self::Stopping => WaitOwner::Worker,
         }
     }
 }

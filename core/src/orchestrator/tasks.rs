@@ -98,6 +98,7 @@ pub(crate) fn create(draft: &mut Draft<'_>, service: &Service, slot: &Slot, heri
             wall: draft.wall,
             started: None,
         },
+        attachments: Vec::new(),
         not_before: heritage.not_before,
         sequence,
         restarts: heritage.restarts,

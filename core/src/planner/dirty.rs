@@ -139,7 +139,7 @@ impl Dirty {
             Object::Cluster(_) => self
                 .sweeps
                 .extend(view.services().map(|service| service.id.clone())),
-            Object::Revision(_) | Object::Stack(_) => {}
+            Object::Revision(_) | Object::Stack(_) | Object::Network(_) => {}
         }
     }
 

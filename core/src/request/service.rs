@@ -112,6 +112,7 @@ pub(super) fn created(
         spec,
         revision: 1,
         stack,
+        endpoint: crate::model::ServiceEndpoint::default(),
         update: None,
     };
     (id, vec![revision.into(), service.into()])
@@ -214,6 +215,7 @@ fn revision(service: &ServiceId, number: u64, spec: &ServiceSpec) -> Revision {
         meta: Meta::default(),
         task: spec.task.clone(),
         ports: spec.ports.clone(),
+        networks: Vec::new(),
     }
 }
 

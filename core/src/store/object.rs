@@ -4,7 +4,8 @@
 //! out; nobody else builds an `Object` but the codec that reads entries and snapshots.
 
 use crate::model::{
-    Cluster, Meta, Node, NodeId, Revision, RevisionKey, Service, ServiceId, Stack, StackId, Task, TaskId,
+    Cluster, Meta, Network, NetworkId, Node, NodeId, Revision, RevisionKey, Service, ServiceId, Stack,
+    StackId, Task, TaskId,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub enum Object {
     Revision(Arc<Revision>),
     Task(Arc<Task>),
     Stack(Arc<Stack>),
+    Network(Arc<Network>),
 }
 
 /// Names an object of any kind; there is one cluster, so that it needs no name.
@@ -29,6 +31,7 @@ pub enum ObjectKey {
     Revision(RevisionKey),
     Task(TaskId),
     Stack(StackId),
+    Network(NetworkId),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -39,6 +42,7 @@ pub enum Kind {
     Revision,
     Task,
     Stack,
+    Network,
 }
 
 /// One step of an entry.
@@ -59,6 +63,7 @@ impl Object {
             Self::Revision(revision) => ObjectKey::Revision(revision.key.clone()),
             Self::Task(task) => ObjectKey::Task(task.id.clone()),
             Self::Stack(stack) => ObjectKey::Stack(stack.id.clone()),
+            Self::Network(network) => ObjectKey::Network(network.id.clone()),
         }
     }
 
@@ -70,6 +75,7 @@ impl Object {
             Self::Revision(_) => Kind::Revision,
             Self::Task(_) => Kind::Task,
             Self::Stack(_) => Kind::Stack,
+            Self::Network(_) => Kind::Network,
         }
     }
 
@@ -81,6 +87,7 @@ impl Object {
             Self::Revision(revision) => revision.meta,
             Self::Task(task) => task.meta,
             Self::Stack(stack) => stack.meta,
+            Self::Network(network) => network.meta,
         }
     }
 
@@ -94,6 +101,7 @@ impl Object {
             Self::Revision(revision) => Arc::make_mut(revision).meta = meta,
             Self::Task(task) => Arc::make_mut(task).meta = meta,
             Self::Stack(stack) => Arc::make_mut(stack).meta = meta,
+            Self::Network(network) => Arc::make_mut(network).meta = meta,
         }
         self
     }
@@ -108,6 +116,7 @@ impl ObjectKey {
             Self::Revision(_) => Kind::Revision,
             Self::Task(_) => Kind::Task,
             Self::Stack(_) => Kind::Stack,
+            Self::Network(_) => Kind::Network,
         }
     }
 }
@@ -143,4 +152,4 @@ macro_rules! object_from {
     )*};
 }
 
-object_from!(Cluster, Node, Service, Revision, Task, Stack);
+object_from!(Cluster, Node, Service, Revision, Task, Stack, Network);

@@ -72,7 +72,7 @@ impl StoreView {
             .find(|key| {
                 matches!(
                     key,
-                    ObjectKey::Service(_) | ObjectKey::Stack(_) | ObjectKey::Node(_)
+                    ObjectKey::Service(_) | ObjectKey::Stack(_) | ObjectKey::Node(_) | ObjectKey::Network(_)
                 )
             });
         self.insert_request(request, RequestOutcome { index, created });
@@ -157,6 +157,14 @@ impl StoreView {
                 }
                 self.index_task(task);
             }
+            Object::Network(network) => {
+                if let Some(old) = self.networks.insert(network.id.clone(), network.clone()) {
+                    let name = (old.spec.name.clone(), old.id.clone());
+                    self.indexes.network_names.remove(&name);
+                }
+                let name = (network.spec.name.clone(), network.id.clone());
+                self.indexes.network_names.insert(name, network);
+            }
             Object::Stack(stack) => {
                 if let Some(old) = self.stacks.insert(stack.id.clone(), stack.clone()) {
                     self.indexes
@@ -184,6 +192,12 @@ impl StoreView {
                 let task = self.tasks.remove(id)?;
                 self.unindex_task(&task);
                 Some(Object::Task(task))
+            }
+            ObjectKey::Network(id) => {
+                let network = self.networks.remove(id)?;
+                let name = (network.spec.name.clone(), network.id.clone());
+                self.indexes.network_names.remove(&name);
+                Some(Object::Network(network))
             }
             ObjectKey::Stack(id) => {
                 let stack = self.stacks.remove(id)?;

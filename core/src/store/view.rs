@@ -9,8 +9,8 @@ use super::{
     object::{Object, ObjectKey},
 };
 use crate::model::{
-    Cluster, Node, NodeId, RequestId, Revision, RevisionKey, Service, ServiceId, Slot, Stack, StackId, Task,
-    TaskId, Timestamp,
+    Cluster, Network, NetworkId, Node, NodeId, RequestId, Revision, RevisionKey, Service, ServiceId, Slot,
+    Stack, StackId, Task, TaskId, Timestamp,
 };
 use imbl::OrdMap;
 use std::{fmt, sync::Arc};
@@ -25,6 +25,7 @@ pub struct StoreView {
     pub(super) revisions: OrdMap<RevisionKey, Arc<Revision>>,
     pub(super) tasks: OrdMap<TaskId, Arc<Task>>,
     pub(super) stacks: OrdMap<StackId, Arc<Stack>>,
+    pub(super) networks: OrdMap<NetworkId, Arc<Network>>,
     pub(super) requests: OrdMap<RequestId, RequestOutcome>,
     pub(super) indexes: Indexes,
 }
@@ -46,6 +47,7 @@ pub(super) struct Header {
 pub(super) struct Indexes {
     pub(super) service_names: OrdMap<(String, ServiceId), Arc<Service>>,
     pub(super) stack_names: OrdMap<(String, StackId), Arc<Stack>>,
+    pub(super) network_names: OrdMap<(String, NetworkId), Arc<Network>>,
     pub(super) stack_services: OrdMap<(StackId, ServiceId), Arc<Service>>,
     pub(super) slot_tasks: OrdMap<(ServiceId, Slot, TaskId), Arc<Task>>,
     pub(super) node_tasks: OrdMap<(NodeId, TaskId), Arc<Task>>,
@@ -198,6 +200,22 @@ impl StoreView {
         self.stacks.values()
     }
 
+    pub fn network(&self, id: &NetworkId) -> Option<&Arc<Network>> {
+        self.networks.get(id)
+    }
+
+    pub fn network_by_name(&self, name: &str) -> Option<&Arc<Network>> {
+        let from = (name.to_owned(), NetworkId::LOWEST);
+        let first = self.indexes.network_names.range(from..).next();
+        first
+            .filter(|((found, _), _)| found == name)
+            .map(|(_, network)| network)
+    }
+
+    pub fn networks(&self) -> impl Iterator<Item = &Arc<Network>> {
+        self.networks.values()
+    }
+
     /// What became of a request, if it took effect and is not yet forgotten.
     pub fn request_outcome(&self, request: &RequestId) -> Option<&RequestOutcome> {
         self.requests.get(request)
@@ -216,6 +234,7 @@ impl StoreView {
             ObjectKey::Revision(key) => self.revisions.get(key).cloned().map(Object::Revision),
             ObjectKey::Task(id) => self.tasks.get(id).cloned().map(Object::Task),
             ObjectKey::Stack(id) => self.stacks.get(id).cloned().map(Object::Stack),
+            ObjectKey::Network(id) => self.networks.get(id).cloned().map(Object::Network),
         }
     }
 
@@ -228,6 +247,7 @@ impl StoreView {
             .chain(self.revisions().cloned().map(Object::Revision))
             .chain(self.tasks().cloned().map(Object::Task))
             .chain(self.stacks().cloned().map(Object::Stack))
+            .chain(self.networks().cloned().map(Object::Network))
     }
 }
 

@@ -145,6 +145,7 @@ fn ports(faults: &mut Faults, spec: &ServiceSpec) {
             published,
             protocol,
             mode,
+            host_ip: _,
         } = *port;
         if target == 0 {
             faults.expected(format!("ports[{n}].target"), "1 to 65535", target);
