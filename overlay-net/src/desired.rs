@@ -86,7 +86,8 @@ pub struct Group {
     pub backends: BTreeSet<IpAddr>,
     /// Who gets none, and keeps those that it has.
     pub draining: BTreeSet<IpAddr>,
-    /// What is answered to members of the network; answers of the same name in several groups are joined.
+    /// What is answered to members of the network and to nobody else: names and their addresses, of which a name may
+    /// have none. Answers of the same name in several groups, or in several networks of who asks, are joined.
     pub records: BTreeMap<Name, Vec<IpAddr>>,
 }
 
@@ -144,10 +145,11 @@ pub struct Attachment {
     pub addresses: Addresses,
 }
 
-/// How an endpoint resolves names that are not the cluster's.
+/// How an endpoint resolves names that are not the cluster's. Search domains and options are its resolv.conf's own.
+/// One that has internal networks only gets no answer from outside.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResolverSpec {
-    /// Asked instead of the host's resolvers.
+    /// Asked instead of the host's resolvers, from the host's namespace, in this order.
     pub servers: Vec<IpAddr>,
 }
 
@@ -183,6 +185,23 @@ impl Protocol {
     }
 }
 
+impl Group {
+    fn has(&self, addresses: &BTreeSet<IpAddr>) -> bool {
+        let records = self.records.values().flatten();
+        let mut all = self.backends.iter().chain(&self.draining).chain(records);
+        all.any(|address| addresses.contains(address))
+    }
+
+    /// Takes addresses out; a name that then has none stays, and is answered with none.
+    fn drop_all(&mut self, addresses: &BTreeSet<IpAddr>) {
+        self.backends.retain(|address| !addresses.contains(address));
+        self.draining.retain(|address| !addresses.contains(address));
+        for answers in self.records.values_mut() {
+            answers.retain(|address| !addresses.contains(address));
+        }
+    }
+}
+
 impl std::fmt::Display for PortKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.address {
@@ -197,6 +216,26 @@ impl std::fmt::Display for PortKey {
 }
 
 impl Tables {
+    /// Without these addresses as backends or answers: they are known here to be dead before the cluster says so.
+    /// What does not have them is shared with the original.
+    #[must_use]
+    pub fn without(&self, dead: &BTreeSet<IpAddr>) -> Self {
+        let mut left = self.clone();
+        for group in left.groups.values_mut().filter(|group| group.has(dead)) {
+            Arc::make_mut(group).drop_all(dead);
+        }
+        let has = |port: &Published| {
+            let mut all = port.backends.iter().chain(&port.draining);
+            all.any(|backend| dead.contains(&backend.ip()))
+        };
+        for port in left.ports.values_mut().filter(|port| has(port)) {
+            let port = Arc::make_mut(port);
+            port.backends.retain(|backend| !dead.contains(&backend.ip()));
+            port.draining.retain(|backend| !dead.contains(&backend.ip()));
+        }
+        left
+    }
+
     /// Whether a backend has this address, with or without new connections.
     pub(crate) fn has_backend(&self, address: IpAddr) -> bool {
         let in_port = |ports: &BTreeSet<SocketAddr>| ports.iter().any(|port| port.ip() == address);
@@ -227,3 +266,46 @@ impl Tables {
 pub(crate) const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 /// The same for IPv6.
 pub(crate) const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
+#[cfg(test)]
+mod tests {
+    use super::{Addresses, Group, PortKey, Protocol, Published, Tables};
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::net::IpAddr;
+    use std::sync::Arc;
+
+    #[test]
+    fn the_dead_are_taken_out_everywhere_and_nothing_else_is_touched() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let (dead, alive) = (ip("10.0.0.2"), ip("10.0.0.3"));
+        let group = |addresses: &[IpAddr]| Group {
+            network: "n".parse().unwrap(),
+            vip: Addresses::default(),
+            backends: addresses.iter().copied().collect(),
+            draining: addresses.iter().copied().collect(),
+            records: BTreeMap::from([("tasks.web".parse().unwrap(), addresses.to_vec())]),
+        };
+        let mut tables = Tables::default();
+        for (id, addresses) in [("a", vec![dead, alive]), ("b", vec![alive]), ("c", vec![dead])] {
+            tables
+                .groups
+                .insert(id.parse().unwrap(), Arc::new(group(&addresses)));
+        }
+        let key = PortKey {
+            protocol: Protocol::Tcp,
+            address: None,
+            port: 80,
+        };
+        let published = Published {
+            backends: [(dead, 80).into(), (alive, 80).into()].into(),
+            ..Published::default()
+        };
+        tables.ports.insert(key, Arc::new(published));
+        let left = tables.without(&BTreeSet::from([dead]));
+        assert_eq!(*left.groups["a"], group(&[alive]));
+        assert_eq!(*left.groups["c"], group(&[]));
+        assert!(Arc::ptr_eq(&left.groups["b"], &tables.groups["b"]));
+        assert_eq!(left.ports[&key].backends, [(alive, 80).into()].into());
+        assert!(!left.has_backend(dead) && left.revision == tables.revision);
+    }
+}

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(crate) use purge::purge;
-pub use status::{HostRoute, NetStatus, Problem};
+pub use status::{HostRoute, NamesState, NetStatus, Problem};
 pub(crate) use thread::{Command, EngineThread};
 
 use self::kernel::{ChangeError, Home, Kernel};
@@ -60,6 +60,12 @@ pub enum ApplyError {
     /// The kernel refused; it is tried again.
     #[error("put tables in force: {0}")]
     Kernel(KernelError),
+    /// The kernel has them and `shoal-net` does not; it gets them when it is back.
+    #[error("answer names from new tables: {why}")]
+    Names {
+        /// Why not.
+        why: String,
+    },
     /// The engine was closed.
     #[error("the node's network is closed")]
     Closed,
@@ -83,6 +89,14 @@ pub enum AttachError {
         id: EndpointId,
         /// The reason.
         why: KernelError,
+    },
+    /// It has its links and no names.
+    #[error("names for endpoint {id}: {why}")]
+    Names {
+        /// The endpoint.
+        id: EndpointId,
+        /// The reason.
+        why: String,
     },
     /// The engine was closed.
     #[error("the node's network is closed")]

@@ -20,5 +20,5 @@ pub mod plan;
 pub mod rtnl;
 mod sys;
 
-pub use engine::{ApplyError, AttachError, HostRoute, KernelError, NetStatus, Problem};
+pub use engine::{ApplyError, AttachError, HostRoute, KernelError, NamesState, NetStatus, Problem};
 pub use net::{Net, NetConfig, OpenError, purge};

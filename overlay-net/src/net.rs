@@ -20,6 +20,8 @@ pub struct NetConfig {
     pub tag: Tag,
     /// A directory of its own, emptied by a reboot.
     pub run_dir: PathBuf,
+    /// The program `shoal-net`: the part of the network that needs a living process.
+    pub program: PathBuf,
 }
 
 /// The node's network.
@@ -76,14 +78,16 @@ impl Net {
             .unwrap_or_else(|_ended| Err(OpenError::Kernel(KernelError::closed())))
     }
 
-    /// Puts tables in force; returns when the kernel has them.
+    /// Puts tables in force; returns when the kernel has them and names are answered from them. Tables of the revision
+    /// in force replace it, so that a backend known here to be dead is taken out at once ([`Tables::without`]); older
+    /// ones are refused.
     pub async fn apply(&self, tables: Arc<Tables>) -> Result<(), ApplyError> {
         self.ask(|reply| Command::Apply(tables, reply))
             .await
             .unwrap_or(Err(ApplyError::Closed))
     }
 
-    /// Gives a container its links; again with the same changes nothing.
+    /// Gives a container its links and names; again with the same changes nothing.
     pub async fn attach(&self, endpoint: Endpoint) -> Result<(), AttachError> {
         self.ask(|reply| Command::Attach(Box::new(endpoint), reply))
             .await

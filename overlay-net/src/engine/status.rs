@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::Engine;
 use crate::address::Prefix;
-use crate::desired::{EndpointId, Revision};
+use crate::desired::{EndpointId, PortKey, Revision};
 use crate::observed::Side;
 use crate::plan;
 use crate::rtnl::Via;
@@ -24,6 +24,29 @@ pub struct NetStatus {
     pub routes: Vec<HostRoute>,
     /// How often something had to be put back.
     pub healed: u64,
+    /// How `shoal-net` is.
+    pub names: NamesState,
+    /// Published ports that could not be had, and who has them or why not. They lead nowhere, are tried again, and
+    /// leave this list when they are had.
+    pub ports_taken: BTreeMap<PortKey, String>,
+}
+
+/// How `shoal-net` is, the process that answers names and holds published ports.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum NamesState {
+    /// It is being started, or filled.
+    #[default]
+    Starting,
+    /// It answers from the tables in force.
+    Serving {
+        /// Its process.
+        pid: u32,
+    },
+    /// It could not be started, or does not do what it is asked; it is tried again.
+    Down {
+        /// Why.
+        why: String,
+    },
 }
 
 /// Something that stands in the way.

@@ -91,6 +91,7 @@ impl World {
         let config = NetConfig {
             tag,
             run_dir: directory.path().join("net"),
+            program: directory.path().join("shoal-net"),
         };
         let mut tables = Tables {
             node: NodeNet {
