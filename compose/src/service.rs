@@ -21,7 +21,7 @@ use deploy::Deploy;
 use environment::Environment;
 use limits::Amounts;
 use network::Network;
-use shoal_core::model::{ContainerSpec, Labels, Mode, RestartPolicy, ServiceSpec, TaskSpec};
+use shoal_core::model::{ContainerSpec, EndpointMode, Labels, Mode, RestartPolicy, ServiceSpec, TaskSpec};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) use mounts::{Volume, volumes};
@@ -171,12 +171,14 @@ fn finish(
         mode,
         task: TaskSpec {
             container: draft.container,
+            networks: Vec::new(),
             reservations,
             placement: draft.deploy.placement,
             restart,
             force_update: 0,
         },
         ports,
+        endpoint_mode: EndpointMode::default(),
         update: draft.deploy.update.unwrap_or_default(),
     })
 }

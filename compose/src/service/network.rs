@@ -308,6 +308,7 @@ fn pair(
         published,
         protocol,
         mode: PortMode::Host,
+        host_ip: None,
     });
     ports.take(MAX_PORTS + 1).collect()
 }
