@@ -40,6 +40,7 @@ pub use runtime::create::CreateError;
 pub use runtime::facts::{CgroupHierarchy, CgroupLayout, CgroupVersion, HostFacts};
 pub use runtime::kill::KillError;
 pub use runtime::list::ListError;
+pub use runtime::namespace::NamespaceError;
 pub use runtime::open::OpenError;
 pub use runtime::remove::RemoveError;
 pub use runtime::start::{StartError, Started};

@@ -13,6 +13,7 @@ pub(crate) mod facts;
 pub(crate) mod kill;
 pub(crate) mod list;
 pub(crate) mod logs;
+pub(crate) mod namespace;
 pub(crate) mod open;
 mod process;
 pub(crate) mod remove;

@@ -3,6 +3,7 @@
 //! Made by the worker, kept in the run directory; never changed once a container is created from it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +48,9 @@ pub struct ContainerSpec {
     pub mounts: Vec<Mount>,
     /// Which network it sees.
     pub network: Network,
+    /// The addresses that its host name stands for in its `/etc/hosts`; of a [`Network::Private`] only.
+    #[serde(default)]
+    pub addresses: Vec<IpAddr>,
     /// What it may use.
     #[serde(default)]
     pub limits: Limits,
@@ -102,16 +106,19 @@ pub enum Network {
     Host,
     /// A network namespace with a loopback device only.
     None,
+    /// A network namespace that the caller gives links between the creation and the start of the container, and whose
+    /// names are answered at 127.0.0.11; with a loopback device only until then.
+    Private,
 }
 
 /// What goes into `/etc/resolv.conf` and `/etc/hosts`; where empty, the host's files are copied.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dns {
-    /// Name servers.
+    /// Name servers. A [`Network::Private`] asks 127.0.0.11 alone, which its caller lets forward to these.
     pub servers: Vec<String>,
-    /// Search domains.
+    /// Search domains; `.` alone for none.
     pub search: Vec<String>,
-    /// Resolver options.
+    /// Resolver options. A [`Network::Private`] has `ndots:0` where they say nothing of dots.
     pub options: Vec<String>,
     /// Further lines of `/etc/hosts`: (name, address).
     pub extra_hosts: Vec<(String, String)>,
@@ -133,6 +140,7 @@ impl ContainerSpec {
             groups: Vec::new(),
             mounts: Vec::new(),
             network,
+            addresses: Vec::new(),
             limits: Limits::default(),
             cap_add: Vec::new(),
             cap_drop: Vec::new(),

@@ -144,7 +144,7 @@ pub(super) fn hostname(spec: &ContainerSpec, host: &HostFacts) -> Result<String,
     let name = match (spec.hostname.as_deref(), spec.network) {
         (Some(name), _) if !name.is_empty() => name,
         (_, Network::Host) => host.hostname.as_str(),
-        (_, Network::None) => spec.id.short(),
+        (_, Network::None | Network::Private) => spec.id.short(),
     };
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     if !name.is_empty() && name.len() <= MAX_HOSTNAME && name.chars().all(fits) {

@@ -81,7 +81,7 @@ pub(super) fn all(inputs: &Inputs<'_>) -> Result<oci::Linux, SpecError> {
 fn namespaces(inputs: &Inputs<'_>) -> Vec<oci::LinuxNamespace> {
     use oci::LinuxNamespaceType as Type;
     let mut types = vec![Type::Mount, Type::Uts, Type::Pid, Type::Ipc];
-    if inputs.spec.network == Network::None {
+    if inputs.spec.network != Network::Host {
         types.push(Type::Network);
     }
     if inputs.host.cgroups.version == CgroupVersion::V2 {
@@ -123,11 +123,15 @@ fn check_sysctl(name: &str, value: &str, own_network: bool) -> Result<(), SpecEr
         return refuse("the value must be one line");
     }
     if name.starts_with("net.") {
-        return if own_network {
+        return if own_network && is_of_later_link(name) {
+            refuse(
+                "a link is given to a container that exists already; set it for every link, by \"default\" in its place",
+            )
+        } else if own_network {
             Ok(())
         } else {
             refuse(
-                "on the host's network this would change the host; use network none, or set it on the host",
+                "on the host's network this would change the host; use another network, or set it on the host",
             )
         };
     }
@@ -136,6 +140,12 @@ fn check_sysctl(name: &str, value: &str, own_network: bool) -> Result<(), SpecEr
     } else {
         refuse("not a setting of a namespace: it would change the whole host")
     }
+}
+
+/// `net.ipv4.conf.eth0.…`: of a device that a new network namespace has not.
+fn is_of_later_link(name: &str) -> bool {
+    let mut parts = name.split(['.', '/']).skip(2);
+    matches!(parts.next(), Some("conf" | "neigh")) && !matches!(parts.next(), Some("all" | "default" | "lo"))
 }
 
 fn device_rules() -> Vec<oci::LinuxDeviceCgroup> {

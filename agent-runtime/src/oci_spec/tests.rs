@@ -356,8 +356,18 @@ fn host_names_and_networks() {
     assert_eq!(name(|_| ()), "box");
     assert_eq!(name(|world| world.spec.network = Network::None), "0123456789ab");
     assert_eq!(name(|world| world.spec.hostname = Some("me".into())), "me");
+    assert_eq!(
+        name(|world| world.spec.network = Network::Private),
+        "0123456789ab"
+    );
+    for network in [Network::None, Network::Private] {
+        check_own_network(network);
+    }
+}
+
+fn check_own_network(network: Network) {
     let none = World::with(|world| {
-        world.spec.network = Network::None;
+        world.spec.network = network;
         world.spec.sysctls = BTreeMap::from([("net.ipv4.ping_group_range".to_owned(), "1 0".to_owned())]);
     })
     .built();
@@ -478,7 +488,29 @@ fn files_follow_the_network_and_the_spec() {
         own.resolv_conf,
         "options ndots:1\nnameserver 9.9.9.9\nnameserver ::1\nsearch x y\n"
     );
+    let private = of(|world| {
+        world.spec.network = Network::Private;
+        world.spec.hostname = Some("web".into());
+        world.spec.addresses = vec![[10, 7, 0, 3].into(), "fd00::3".parse().unwrap()];
+        world.spec.dns.servers = words("9.9.9.9");
+        world.spec.dns.extra_hosts = vec![("db".into(), "10.1.2.3".into())];
+    })
+    .unwrap();
+    assert!(private.hosts.starts_with("127.0.0.1\tlocalhost\n::1\tlocalhost"));
+    assert!(
+        private
+            .hosts
+            .ends_with("10.1.2.3\tdb\n10.7.0.3\tweb\nfd00::3\tweb\n")
+    );
+    assert_eq!(
+        private.resolv_conf,
+        "search a\nnameserver 127.0.0.11\noptions ndots:1\n"
+    );
     let refused = |change: fn(&mut World), field: &str| assert_eq!(of(change).unwrap_err().field, field);
+    refused(
+        |world| world.spec.addresses = vec![[10, 7, 0, 3].into()],
+        "addresses",
+    );
     refused(
         |world| world.spec.dns.servers = words("dns.example"),
         "dns.servers[0]",
@@ -494,6 +526,51 @@ fn files_follow_the_network_and_the_spec() {
     refused(
         |world| world.spec.dns.extra_hosts = vec![("a".into(), "here".into())],
         "dns.extra_hosts[0]",
+    );
+}
+
+#[test]
+fn a_private_network_asks_one_resolver_whatever_the_host_says() {
+    let check = |host: &str, search: &str, options: &str, expect: &str| {
+        let files = HostFiles {
+            hosts: String::new(),
+            resolv_conf: host.to_owned(),
+        };
+        let world = World::with(|world| {
+            world.spec.network = Network::Private;
+            world.spec.dns.search = words(search);
+            world.spec.dns.options = words(options);
+        });
+        let found = network_files(&world.spec, &world.host, &files).unwrap();
+        assert_eq!(found.resolv_conf, expect, "{host:?} {search:?} {options:?}");
+    };
+    let resolver = "nameserver 127.0.0.11\n";
+    let ndots = format!("{resolver}options ndots:0\n");
+    check("", "", "", &ndots);
+    check("# stub\nnameserver 127.0.0.53", "", "", &ndots);
+    check(
+        "options edns0\n options trust-ad\nnameserver ::1\n",
+        "",
+        "",
+        &format!("{resolver}options edns0 trust-ad ndots:0\n"),
+    );
+    check(
+        "options ndots:3\n",
+        "",
+        "",
+        &format!("{resolver}options ndots:3\n"),
+    );
+    check(
+        "options ndots:3\ndomain d\n",
+        "x y",
+        "timeout:1",
+        &format!("{resolver}search x y\noptions timeout:1 ndots:0\n"),
+    );
+    check(
+        "search d\n",
+        ".",
+        "ndots:2",
+        &format!("{resolver}options ndots:2\n"),
     );
 }
 

@@ -164,7 +164,7 @@ fn write_spawn_files(
         work: parts.rootfs.work.clone(),
         cgroup: place.clone(),
         resources: serde_json::to_string(&resources.unwrap_or_default())?,
-        own_network: parts.spec.network == Network::None,
+        own_network: parts.spec.network != Network::Host,
         mount_cgroups,
         terminal: parts.spec.tty,
     };

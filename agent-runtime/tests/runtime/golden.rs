@@ -265,6 +265,13 @@ async fn first_processes_see_what_dockers_see() {
     };
     seen.insert("root-limited-first", probed.first(some_limits).await);
     compare(&probed, &seen);
+    // Before anybody gives it links, a private network is as good as none.
+    let private = |spec: &mut ContainerSpec| {
+        some_limits(spec);
+        spec.network = Network::Private;
+    };
+    let seen = BTreeMap::from([("root-limited-first", probed.first(private).await)]);
+    compare(&probed, &seen);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

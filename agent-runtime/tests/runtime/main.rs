@@ -14,4 +14,5 @@ mod failure;
 mod golden;
 mod life;
 mod logs;
+mod network;
 mod world;

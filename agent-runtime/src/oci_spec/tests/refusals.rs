@@ -188,6 +188,26 @@ fn unsound_mounts_and_settings_are_refused_by_field() {
         "sysctls[net../../vm]",
         "not the name",
     );
+    let private = |name: &'static str| {
+        let set = setting(name, "1");
+        move |world: &mut World| {
+            set(world);
+            world.spec.network = Network::Private;
+        }
+    };
+    for (name, field) in [
+        (
+            "net.ipv4.conf.eth0.forwarding",
+            "sysctls[net.ipv4.conf.eth0.forwarding]",
+        ),
+        ("net.ipv6/neigh/x/delay", "sysctls[net.ipv6/neigh/x/delay]"),
+    ] {
+        check_refused(private(name), field, "default");
+    }
+    let mut world = World::with(private("net.ipv4.conf.default.forwarding"));
+    assert!(world.build().is_ok());
+    private("net.ipv6.conf.lo.disable_ipv6")(&mut world);
+    assert!(world.build().is_ok());
     assert!(World::with(one(bind("/a", "/proc/meminfo", ""))).build().is_ok());
     assert!(World::with(setting("kernel.shmmax", "1")).build().is_ok());
 }
