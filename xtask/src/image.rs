@@ -1,60 +1,99 @@
-//! `cargo xtask image`: the demo's image, written as `docker save` would write it.
+//! `cargo xtask image`: the images of the examples, written as `docker save` would write them.
 //!
-//! One layer with one static file, so that the demo needs no registry. The same file always gives the
-//! same archive.
+//! The demo's has one static file of this tree; those of `compose-examples/web-and-redis` have programs from Debian's
+//! packages. No registry is needed, and the same files always give the same archives.
 
 use crate::{build::build_hello, command::root};
 use anyhow::{Context, Result};
-use serde_json::json;
-use sha2::{Digest, Sha256};
+use serde_json::{Value, json};
 use std::{fs, path::Path};
 
-/// The reference under which the archive's image is loaded.
-const REFERENCE: &str = "hello:1";
+mod archive;
+mod debian;
+
+use archive::{Layer, saved_image};
+
+/// Debian's busybox is one static program; it finds its applets by the name it is called by.
+const BUSYBOX: &str = "bin/busybox";
+
+/// The applets that the page of the example and whoever looks around in its container use.
+const APPLETS: [&str; 20] = [
+    "sh", "cat", "env", "head", "hostname", "httpd", "ip", "ls", "nc", "netstat", "nslookup", "ping", "ps",
+    "printf", "sed", "sleep", "stty", "tr", "vi", "wget",
+];
 
 pub(crate) fn run() -> Result<()> {
-    let program = build_hello()?;
-    let archive = root().join("target/dist/hello.tar");
-    fs::create_dir_all(root().join("target/dist"))?;
-    fs::write(&archive, saved_image(&program)?)
-        .with_context(|| format!("cannot write {}", archive.display()))?;
-    println!("{}", archive.display());
+    let folder = root().join("target/dist");
+    fs::create_dir_all(&folder)?;
+    for (name, reference, (config, layer)) in [
+        ("hello.tar", "hello:1", hello()?),
+        ("web.tar", "shoal-example/web:1", web()?),
+        ("redis.tar", "shoal-example/redis:1", redis()?),
+    ] {
+        let path = folder.join(name);
+        fs::write(&path, saved_image(reference, &config, &layer)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        println!("{}", path.display());
+    }
     Ok(())
 }
 
-fn saved_image(program: &Path) -> Result<Vec<u8>> {
-    let bytes = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
-    let layer = tar_of(&[("hello", 0o755, &bytes)])?;
-    let layer_id = hex::encode(Sha256::digest(&layer));
-    let config = serde_json::to_vec(&json!({
-        "architecture": "amd64",
-        "os": "linux",
-        "config": { "Entrypoint": ["/hello"], "Cmd": ["about"], "Env": ["PATH=/"] },
-        "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{layer_id}")] },
-        "history": [{ "created_by": "shoal demo image" }],
-    }))?;
-    let config_name = format!("{}.json", hex::encode(Sha256::digest(&config)));
-    let layer_name = format!("{layer_id}/layer.tar");
-    let manifest = serde_json::to_vec(&json!([
-        { "Config": config_name, "RepoTags": [REFERENCE], "Layers": [layer_name] }
-    ]))?;
-    tar_of(&[
-        (&layer_name, 0o644, &layer),
-        (&config_name, 0o644, &config),
-        ("manifest.json", 0o644, &manifest),
-    ])
+/// The demo's: its program and nothing else.
+fn hello() -> Result<(Value, Layer)> {
+    let mut layer = Layer::default();
+    layer.file("hello", 0o755, read(&build_hello()?)?);
+    let config = json!({ "Entrypoint": ["/hello"], "Cmd": ["about"], "Env": ["PATH=/"] });
+    Ok((config, layer))
 }
 
-fn tar_of(files: &[(&str, u32, &[u8])]) -> Result<Vec<u8>> {
-    let mut builder = tar::Builder::new(Vec::new());
-    for (name, mode, bytes) in files {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(bytes.len().try_into()?);
-        header.set_mode(*mode);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(0);
-        builder.append_data(&mut header, name, *bytes)?;
+/// A web server whose page counts visits.
+fn web() -> Result<(Value, Layer)> {
+    let mut layer = Layer::default();
+    accounts(&mut layer);
+    let package = debian::unpacked("busybox-static")?;
+    layer.file(BUSYBOX, 0o755, read(&package.join(BUSYBOX))?);
+    for applet in APPLETS {
+        layer.link(&format!("bin/{applet}"), "busybox");
     }
-    Ok(builder.into_inner()?)
+    let page = root().join("compose-examples/web-and-redis/web/index.cgi");
+    layer.file("www/cgi-bin/index.cgi", 0o755, read(&page)?);
+    let config = json!({
+        "Cmd": ["httpd", "-f", "-p", "80", "-h", "/www"],
+        "Env": ["PATH=/bin"],
+        "ExposedPorts": { "80/tcp": {} },
+        // It keeps nothing, and process 1 has no default action for SIGTERM.
+        "StopSignal": "SIGKILL",
+    });
+    Ok((config, layer))
+}
+
+/// The counter.
+fn redis() -> Result<(Value, Layer)> {
+    let mut layer = Layer::default();
+    accounts(&mut layer);
+    layer.folder("data");
+    let package = debian::unpacked("redis-tools")?;
+    for program in ["usr/bin/redis-check-rdb", "usr/bin/redis-cli"] {
+        debian::add_program(&mut layer, &package, program)?;
+    }
+    // One program under several names; which it is, it reads from its own.
+    layer.link("usr/bin/redis-server", "redis-check-rdb");
+    let config = json!({
+        "Entrypoint": ["redis-server"],
+        // Whoever can reach it may use it: its network says who that is.
+        "Cmd": ["--protected-mode", "no", "--dir", "/data"],
+        "Env": ["PATH=/usr/bin"],
+        "ExposedPorts": { "6379/tcp": {} },
+        "WorkingDir": "/data",
+    });
+    Ok((config, layer))
+}
+
+fn accounts(layer: &mut Layer) {
+    layer.file("etc/passwd", 0o644, b"root:x:0:0:root:/:/bin/sh\n".to_vec());
+    layer.file("etc/group", 0o644, b"root:x:0:\n".to_vec());
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }

@@ -39,7 +39,7 @@ enum Verb {
     Tidy,
     /// All four programs, side by side in target/dist/<kind>.
     Build(build::BuildArgs),
-    /// The demo's image as a `docker save` archive in target/dist/hello.tar.
+    /// The images of the examples as `docker save` archives in target/dist.
     Image,
     /// Simulated clusters, one per seed.
     Sim(sim::SimArgs),
