@@ -9,10 +9,12 @@ mod cluster;
 mod container;
 mod dispatch;
 mod error;
+mod network;
 mod node;
 mod object;
 mod service;
 mod stack;
+mod tables;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -135,6 +137,19 @@ where
     T: std::str::FromStr<Err: ToString>,
 {
     text.map(|text| parsed(text, field)).transpose()
+}
+
+/// A list of texts in the form of their type: addresses, ranges.
+fn parsed_list<T>(list: &[String], field: &str) -> Result<Vec<T>, Malformed>
+where
+    T: std::str::FromStr<Err: ToString>,
+{
+    let one = |(at, text): (usize, &String)| parsed(text, &format!("{field}[{at}]"));
+    list.iter().enumerate().map(one).collect()
+}
+
+fn texts<T: ToString>(list: &[T]) -> Vec<String> {
+    list.iter().map(ToString::to_string).collect()
 }
 
 /// Nanoseconds; a duration beyond 584 years, which no spec can ask for, becomes that.

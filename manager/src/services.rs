@@ -63,8 +63,11 @@ fn public_cluster(cluster: &Cluster) -> Cluster {
 fn public(object: Object) -> Object {
     match object {
         Object::Cluster(cluster) => Object::Cluster(Arc::new(public_cluster(&cluster))),
-        Object::Node(_) | Object::Service(_) | Object::Revision(_) | Object::Task(_) | Object::Stack(_) => {
-            object
-        }
+        Object::Node(_)
+        | Object::Service(_)
+        | Object::Revision(_)
+        | Object::Task(_)
+        | Object::Stack(_)
+        | Object::Network(_) => object,
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Both directions; what only managers may see is cleared by the services, not here.
 
-use super::{Malformed, nanos, parsed, required};
+use super::{Malformed, nanos, optional, parsed, required};
 use crate::v1;
 use shoal_core::model::{Cluster, ClusterSpec, ClusterStatus, JoinTokens, Meta, Version, WallTime};
 use std::time::Duration;
@@ -59,6 +59,7 @@ impl From<ClusterSpec> for v1::ClusterSpec {
             task_history_limit: spec.task_history_limit,
             heartbeat_period_ns: nanos(spec.heartbeat_period),
             certificate_life_ns: nanos(spec.certificate_life),
+            pools: Some(spec.pools.into()),
         }
     }
 }
@@ -73,6 +74,7 @@ impl TryFrom<v1::ClusterSpec> for ClusterSpec {
             task_history_limit: spec.task_history_limit,
             heartbeat_period: Duration::from_nanos(spec.heartbeat_period_ns),
             certificate_life: Duration::from_nanos(spec.certificate_life_ns),
+            pools: optional(spec.pools, "pools")?.unwrap_or_default(),
         })
     }
 }

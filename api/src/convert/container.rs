@@ -2,14 +2,15 @@
 //!
 //! Both directions; an absent field stays absent, and means what the image or Docker says.
 
-use super::{Malformed, enumerated, nanos, optional, repeated, same_variants};
+use super::{Malformed, enumerated, nanos, optional, parsed_list, repeated, same_variants, texts};
 use crate::v1;
 use shoal_core::model::{
-    Bytes, ContainerSpec, CpuNanos, HealthCheck, HealthTest, Limits, Mount, MountSource, NetworkMode, Ulimit,
+    Bytes, ContainerSpec, CpuNanos, DnsSpec, HealthCheck, HealthTest, Limits, Mount, MountSource,
+    NetworkMode, Ulimit,
 };
 use std::time::Duration;
 
-same_variants!(NetworkMode, v1::NetworkMode, Host, None);
+same_variants!(NetworkMode, v1::NetworkMode, Networks, Host, None);
 
 impl From<ContainerSpec> for v1::ContainerSpec {
     fn from(spec: ContainerSpec) -> Self {
@@ -44,6 +45,7 @@ impl From<ContainerSpec> for v1::ContainerSpec {
             stop_signal: spec.stop_signal,
             stop_grace_ns: spec.stop_grace.map(nanos),
             health: spec.health.map(Into::into),
+            dns: Some(spec.dns.into()),
             extra_hosts: spec.extra_hosts.into_iter().map(extra_host).collect(),
             oom_score_adj: spec.oom_score_adj,
             shm_size_bytes: spec.shm_size.map(|size| size.0),
@@ -85,6 +87,7 @@ impl TryFrom<v1::ContainerSpec> for ContainerSpec {
             stop_signal: spec.stop_signal,
             stop_grace: spec.stop_grace_ns.map(Duration::from_nanos),
             health: optional(spec.health, "health")?,
+            dns: optional(spec.dns, "dns")?.unwrap_or_default(),
             extra_hosts: spec
                 .extra_hosts
                 .into_iter()
@@ -92,6 +95,28 @@ impl TryFrom<v1::ContainerSpec> for ContainerSpec {
                 .collect(),
             oom_score_adj: spec.oom_score_adj,
             shm_size: spec.shm_size_bytes.map(Bytes),
+        })
+    }
+}
+
+impl From<DnsSpec> for v1::DnsSpec {
+    fn from(spec: DnsSpec) -> Self {
+        Self {
+            servers: texts(&spec.servers),
+            search: spec.search,
+            options: spec.options,
+        }
+    }
+}
+
+impl TryFrom<v1::DnsSpec> for DnsSpec {
+    type Error = Malformed;
+
+    fn try_from(spec: v1::DnsSpec) -> Result<Self, Malformed> {
+        Ok(Self {
+            servers: parsed_list(&spec.servers, "servers")?,
+            search: spec.search,
+            options: spec.options,
         })
     }
 }

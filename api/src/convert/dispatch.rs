@@ -6,8 +6,8 @@
 use super::{Malformed, nanos, optional, parsed, repeated, required};
 use crate::{limits, v1};
 use prost::Message;
-use shoal_core::dispatcher::{Assignments, Position, TaskAssignment, TaskReport};
-use std::time::Duration;
+use shoal_core::dispatcher::{Assignments, Position, TablesDiff, TaskAssignment, TaskReport};
+use std::{mem, time::Duration};
 
 /// Parts of one assignment: 100,000 tasks at a full batch each, with room to spare.
 const MAX_PARTS: usize = 4096;
@@ -20,6 +20,7 @@ impl From<TaskAssignment> for v1::TaskAssignment {
             stack_name: assignment.stack_name,
             spec: Some(assignment.spec.into()),
             ports: assignment.ports.into_iter().map(Into::into).collect(),
+            networks: assignment.networks.into_iter().map(Into::into).collect(),
             service_labels: assignment.service_labels,
             hold_ns: nanos(assignment.hold),
         }
@@ -36,6 +37,7 @@ impl TryFrom<v1::TaskAssignment> for TaskAssignment {
             stack_name: assignment.stack_name,
             spec: required(assignment.spec, "spec")?,
             ports: repeated(assignment.ports, "ports")?,
+            networks: repeated(assignment.networks, "networks")?,
             service_labels: assignment.service_labels,
             hold: Duration::from_nanos(assignment.hold_ns),
         })
@@ -71,41 +73,78 @@ pub fn reports_from_wire(reports: Vec<v1::TaskReport>) -> Result<Vec<TaskReport>
 
 /// An assignment as messages, each below the bound; the last one says so.
 pub fn assignments_parts(assignments: Assignments) -> Vec<v1::Assignments> {
-    let part = || v1::Assignments {
+    let mut parts = Parts::new(v1::Assignments {
         full: assignments.prev.is_none(),
         prev: assignments.prev.map(Into::into),
         position: Some(assignments.position.into()),
         ..v1::Assignments::default()
-    };
-    let mut parts = vec![part()];
-    let mut bytes = 0;
+    });
     for task in assignments.tasks {
         let task = v1::TaskAssignment::from(task);
-        let size = task.encoded_len();
-        if bytes > 0 && bytes + size > limits::BATCH_BYTES {
-            parts.push(part());
-            bytes = 0;
-        }
-        bytes += size;
-        if let Some(part) = parts.last_mut() {
-            part.tasks.push(task);
-        }
+        parts.room(task.encoded_len()).tasks.push(task);
     }
     for id in assignments.removed {
-        // An id is 25 characters, two bytes of framing.
-        if bytes + 27 > limits::BATCH_BYTES {
-            parts.push(part());
-            bytes = 0;
-        }
-        bytes += 27;
-        if let Some(part) = parts.last_mut() {
-            part.removed_tasks.push(id.to_string());
+        let id = id.to_string();
+        parts.room(id.len()).removed_tasks.push(id);
+    }
+    let tables = v1::TablesDiff::from(assignments.tables);
+    if let Some(pools) = tables.pools {
+        let bytes = pools.encoded_len();
+        parts.tables(bytes).pools = Some(pools);
+    }
+    for network in tables.networks {
+        parts.tables(network.encoded_len()).networks.push(network);
+    }
+    for service in tables.services {
+        parts.tables(service.encoded_len()).services.push(service);
+    }
+    for endpoint in tables.endpoints {
+        parts.tables(endpoint.encoded_len()).endpoints.push(endpoint);
+    }
+    parts.finish()
+}
+
+/// The parts so far, the last of which is being filled.
+struct Parts {
+    empty: v1::Assignments,
+    full: Vec<v1::Assignments>,
+    last: v1::Assignments,
+    bytes: usize,
+}
+
+/// What a field's tag and length take beside it, at most: for lengths below 2 MiB.
+const FRAMING_BYTES: usize = 4;
+
+impl Parts {
+    fn new(empty: v1::Assignments) -> Self {
+        Self {
+            last: empty.clone(),
+            empty,
+            full: Vec::new(),
+            bytes: 0,
         }
     }
-    if let Some(part) = parts.last_mut() {
-        part.last = true;
+
+    /// The part that has room for so many bytes more; a thing larger than a part gets one of its own.
+    fn room(&mut self, bytes: usize) -> &mut v1::Assignments {
+        let bytes = bytes + FRAMING_BYTES;
+        if self.bytes > 0 && self.bytes + bytes > limits::BATCH_BYTES {
+            self.full.push(mem::replace(&mut self.last, self.empty.clone()));
+            self.bytes = 0;
+        }
+        self.bytes += bytes;
+        &mut self.last
     }
-    parts
+
+    fn tables(&mut self, bytes: usize) -> &mut v1::TablesDiff {
+        self.room(bytes).tables.get_or_insert_default()
+    }
+
+    fn finish(mut self) -> Vec<v1::Assignments> {
+        self.last.last = true;
+        self.full.push(self.last);
+        self.full
+    }
 }
 
 /// Puts the parts of one assignment together again.
@@ -134,6 +173,7 @@ impl AssignmentsJoiner {
                 position,
                 tasks: Vec::new(),
                 removed: Vec::new(),
+                tables: TablesDiff::default(),
             };
             (empty, 0)
         });
@@ -151,6 +191,18 @@ impl AssignmentsJoiner {
             .extend(repeated::<_, TaskAssignment>(part.tasks, "tasks")?);
         for id in &part.removed_tasks {
             whole.removed.push(parsed(id, "removed_tasks")?);
+        }
+        if let Some(tables) = part.tables {
+            let TablesDiff {
+                pools,
+                networks,
+                services,
+                endpoints,
+            } = required(Some(tables), "tables")?;
+            whole.tables.pools = pools.or(whole.tables.pools);
+            whole.tables.networks.extend(networks);
+            whole.tables.services.extend(services);
+            whole.tables.endpoints.extend(endpoints);
         }
         if part.last {
             return Ok(Some(whole));

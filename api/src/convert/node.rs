@@ -2,11 +2,11 @@
 //!
 //! Both directions; nothing is judged here.
 
-use super::{Malformed, enumerated, parsed, required, same_variants};
+use super::{Malformed, enumerated, optional, parsed, parsed_list, required, same_variants, texts};
 use crate::v1;
 use shoal_core::model::{
-    Availability, Bytes, CpuNanos, ManagerStatus, Node, NodeDescription, NodeSpec, NodeState, NodeStatus,
-    Platform, Resources, Role, Timestamp, WallTime,
+    Availability, Bytes, CpuNanos, ManagerStatus, Node, NodeDescription, NodeProblem, NodeSpec, NodeState,
+    NodeStatus, Platform, Resources, Role, Timestamp, WallTime,
 };
 
 same_variants!(Role, v1::Role, Worker, Manager);
@@ -70,7 +70,7 @@ impl TryFrom<v1::Node> for Node {
             id: parsed(&node.id, "id")?,
             meta: node.meta.unwrap_or_default().into(),
             spec: required(node.spec, "spec")?,
-            description: node.description.map(Into::into),
+            description: optional(node.description, "description")?,
             status: required(node.status, "status")?,
             manager: node.manager.map(Into::into),
         })
@@ -109,13 +109,17 @@ impl From<NodeDescription> for v1::NodeDescription {
             engine_version: description.engine_version,
             engine_labels: description.engine_labels,
             address: description.address,
+            routes: texts(&description.routes),
+            problems: description.problems.into_iter().map(Into::into).collect(),
         }
     }
 }
 
-impl From<v1::NodeDescription> for NodeDescription {
-    fn from(description: v1::NodeDescription) -> Self {
-        Self {
+impl TryFrom<v1::NodeDescription> for NodeDescription {
+    type Error = Malformed;
+
+    fn try_from(description: v1::NodeDescription) -> Result<Self, Malformed> {
+        Ok(Self {
             hostname: description.hostname,
             platform: Platform {
                 os: description.os,
@@ -125,6 +129,26 @@ impl From<v1::NodeDescription> for NodeDescription {
             engine_version: description.engine_version,
             engine_labels: description.engine_labels,
             address: description.address,
+            routes: parsed_list(&description.routes, "routes")?,
+            problems: description.problems.into_iter().map(Into::into).collect(),
+        })
+    }
+}
+
+impl From<NodeProblem> for v1::NodeProblem {
+    fn from(problem: NodeProblem) -> Self {
+        Self {
+            what: problem.what,
+            remedy: problem.remedy,
+        }
+    }
+}
+
+impl From<v1::NodeProblem> for NodeProblem {
+    fn from(problem: v1::NodeProblem) -> Self {
+        Self {
+            what: problem.what,
+            remedy: problem.remedy,
         }
     }
 }

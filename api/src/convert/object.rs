@@ -6,12 +6,22 @@ use super::{Malformed, enumerated, optional, parsed, required, same_variants};
 use crate::v1;
 use shoal_core::{
     dispatcher::Position,
-    model::{Cluster, Node, Revision, Service, Stack, Task, WallTime},
+    model::{Cluster, Network, Node, Revision, Service, Stack, Task, WallTime},
     store::{Event, EventKind, Kind, Object, ObjectKey},
 };
 use std::sync::Arc;
 
-same_variants!(Kind, v1::Kind, Cluster, Node, Service, Revision, Task, Stack);
+same_variants!(
+    Kind,
+    v1::Kind,
+    Cluster,
+    Node,
+    Service,
+    Revision,
+    Task,
+    Stack,
+    Network
+);
 same_variants!(EventKind, v1::EventKind, Created, Updated, Removed);
 
 impl From<Position> for v1::Position {
@@ -42,6 +52,7 @@ impl From<Object> for v1::Object {
             Object::Revision(it) => Wire::Revision(Arc::unwrap_or_clone(it).into()),
             Object::Task(it) => Wire::Task(Arc::unwrap_or_clone(it).into()),
             Object::Stack(it) => Wire::Stack(Arc::unwrap_or_clone(it).into()),
+            Object::Network(it) => Wire::Network(Arc::unwrap_or_clone(it).into()),
         };
         Self { object: Some(wire) }
     }
@@ -65,6 +76,9 @@ impl TryFrom<v1::Object> for Object {
                 .map_err(|e| e.within("revision")),
             Some(Wire::Task(it)) => Task::try_from(it).map(Self::from).map_err(|e| e.within("task")),
             Some(Wire::Stack(it)) => Stack::try_from(it).map(Self::from).map_err(|e| e.within("stack")),
+            Some(Wire::Network(it)) => Network::try_from(it)
+                .map(Self::from)
+                .map_err(|e| e.within("network")),
             None => Err(Malformed::new("object", "is of a kind not known here")),
         }
     }
@@ -80,6 +94,7 @@ impl From<ObjectKey> for v1::ObjectKey {
             ObjectKey::Revision(key) => Key::Revision(key.into()),
             ObjectKey::Task(id) => Key::Task(id.to_string()),
             ObjectKey::Stack(id) => Key::Stack(id.to_string()),
+            ObjectKey::Network(id) => Key::Network(id.to_string()),
         };
         Self { key: Some(key) }
     }
@@ -97,6 +112,7 @@ impl TryFrom<v1::ObjectKey> for ObjectKey {
             Some(Key::Revision(key)) => Ok(Self::Revision(required(Some(key), "revision")?)),
             Some(Key::Task(id)) => Ok(Self::Task(parsed(&id, "task")?)),
             Some(Key::Stack(id)) => Ok(Self::Stack(parsed(&id, "stack")?)),
+            Some(Key::Network(id)) => Ok(Self::Network(parsed(&id, "network")?)),
             None => Err(Malformed::new("key", "is of a kind not known here")),
         }
     }

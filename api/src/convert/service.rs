@@ -2,12 +2,14 @@
 //!
 //! Both directions; whether a spec makes sense is core's to say.
 
-use super::{Malformed, enumerated, nanos, parsed, parsed_optional, repeated, required, same_variants};
+use super::{
+    Malformed, enumerated, nanos, optional, parsed, parsed_optional, repeated, required, same_variants,
+};
 use crate::v1;
 use shoal_core::model::{
-    FailureAction, Mode, Placement, PortMode, Preference, Protocol, PublishedPort, RestartCondition,
-    RestartPolicy, Revision, RevisionKey, Service, ServiceSpec, TaskSpec, Timestamp, UpdateConfig,
-    UpdateOrder, UpdateState, UpdateStatus, WallTime,
+    EndpointMode, FailureAction, Mode, Placement, PortMode, Preference, Protocol, PublishedPort,
+    RestartCondition, RestartPolicy, Revision, RevisionKey, Service, ServiceSpec, TaskSpec, Timestamp,
+    UpdateConfig, UpdateOrder, UpdateState, UpdateStatus, WallTime,
 };
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ same_variants!(UpdateOrder, v1::UpdateOrder, StopFirst, StartFirst);
 same_variants!(UpdateState, v1::UpdateState, Updating, Paused, Completed);
 same_variants!(Protocol, v1::Protocol, Tcp, Udp);
 same_variants!(PortMode, v1::PortMode, Host, Ingress);
+same_variants!(EndpointMode, v1::EndpointMode, Vip, DnsRoundRobin);
 
 impl From<Service> for v1::Service {
     fn from(service: Service) -> Self {
@@ -26,6 +29,7 @@ impl From<Service> for v1::Service {
             spec: Some(service.spec.into()),
             revision: service.revision,
             stack: service.stack.map(|id| id.to_string()),
+            endpoint: Some(service.endpoint.into()),
             update: service.update.map(Into::into),
         }
     }
@@ -41,7 +45,8 @@ impl TryFrom<v1::Service> for Service {
             spec: required(service.spec, "spec")?,
             revision: service.revision,
             stack: parsed_optional(service.stack.as_deref(), "stack")?,
-            update: super::optional(service.update, "update")?,
+            endpoint: optional(service.endpoint, "endpoint")?.unwrap_or_default(),
+            update: optional(service.update, "update")?,
         })
     }
 }
@@ -60,6 +65,7 @@ impl From<ServiceSpec> for v1::ServiceSpec {
             mode: Some(mode),
             task: Some(spec.task.into()),
             ports: spec.ports.into_iter().map(Into::into).collect(),
+            endpoint_mode: v1::EndpointMode::from(spec.endpoint_mode).into(),
             update: Some(spec.update.into()),
         }
     }
@@ -82,15 +88,25 @@ impl TryFrom<v1::ServiceSpec> for ServiceSpec {
             mode,
             task: required(spec.task, "task")?,
             ports: repeated(spec.ports, "ports")?,
+            endpoint_mode: endpoint_mode(spec.endpoint_mode)?,
             update: required(spec.update, "update")?,
         })
     }
+}
+
+/// Not given is what services had before they could choose.
+fn endpoint_mode(number: i32) -> Result<EndpointMode, Malformed> {
+    if number == i32::from(v1::EndpointMode::Unspecified) {
+        return Ok(EndpointMode::default());
+    }
+    enumerated::<v1::EndpointMode, _>(number, "endpoint_mode")
 }
 
 impl From<TaskSpec> for v1::TaskSpec {
     fn from(spec: TaskSpec) -> Self {
         Self {
             container: Some(spec.container.into()),
+            networks: spec.networks.into_iter().map(Into::into).collect(),
             reservations: Some(spec.reservations.into()),
             placement: Some(spec.placement.into()),
             restart: Some(spec.restart.into()),
@@ -105,6 +121,7 @@ impl TryFrom<v1::TaskSpec> for TaskSpec {
     fn try_from(spec: v1::TaskSpec) -> Result<Self, Malformed> {
         Ok(Self {
             container: required(spec.container, "container")?,
+            networks: spec.networks.into_iter().map(Into::into).collect(),
             reservations: spec.reservations.unwrap_or_default().into(),
             placement: required(spec.placement, "placement")?,
             restart: required(spec.restart, "restart")?,
@@ -239,6 +256,7 @@ impl From<PublishedPort> for v1::PublishedPort {
             published: port.published.into(),
             protocol: v1::Protocol::from(port.protocol).into(),
             mode: v1::PortMode::from(port.mode).into(),
+            host_ip: port.host_ip.map(|address| address.to_string()),
         }
     }
 }
@@ -261,6 +279,7 @@ impl TryFrom<v1::PublishedPort> for PublishedPort {
             published: number(port.published, "published")?,
             protocol: enumerated::<v1::Protocol, _>(port.protocol, "protocol")?,
             mode: enumerated::<v1::PortMode, _>(port.mode, "mode")?,
+            host_ip: parsed_optional(port.host_ip.as_deref(), "host_ip")?,
         })
     }
 }
@@ -292,6 +311,7 @@ impl From<Revision> for v1::Revision {
             meta: Some(revision.meta.into()),
             task: Some(revision.task.into()),
             ports: revision.ports.into_iter().map(Into::into).collect(),
+            networks: revision.networks.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -305,6 +325,7 @@ impl TryFrom<v1::Revision> for Revision {
             meta: revision.meta.unwrap_or_default().into(),
             task: required(revision.task, "task")?,
             ports: repeated(revision.ports, "ports")?,
+            networks: repeated(revision.networks, "networks")?,
         })
     }
 }

@@ -5,7 +5,7 @@
 use super::{Malformed, parsed, required};
 use crate::v1;
 use shoal_core::{
-    model::{ServiceSpec, Stack, StackSpec},
+    model::{ServiceSpec, Stack, StackNetwork, StackSpec},
     request::{StackAction, StackChange},
 };
 
@@ -42,6 +42,11 @@ impl From<StackSpec> for v1::StackSpec {
                 .into_iter()
                 .map(|(name, service)| (name, service.into()))
                 .collect(),
+            networks: spec
+                .networks
+                .into_iter()
+                .map(|(name, network)| (name, network.into()))
+                .collect(),
         }
     }
 }
@@ -55,10 +60,42 @@ impl TryFrom<v1::StackSpec> for StackSpec {
             let service = ServiceSpec::try_from(service).map_err(|e| e.within(&field))?;
             Ok((name, service))
         });
+        let networks = spec.networks.into_iter().map(|(name, network)| {
+            let field = format!("networks.{name}");
+            let network = StackNetwork::try_from(network).map_err(|e| e.within(&field))?;
+            Ok((name, network))
+        });
         Ok(Self {
             name: spec.name,
             services: services.collect::<Result<_, Malformed>>()?,
+            networks: networks.collect::<Result<_, Malformed>>()?,
         })
+    }
+}
+
+impl From<StackNetwork> for v1::StackNetwork {
+    fn from(network: StackNetwork) -> Self {
+        use v1::stack_network::Network;
+        let network = match network {
+            StackNetwork::Own(spec) => Network::Own(spec.into()),
+            StackNetwork::External(name) => Network::External(name),
+        };
+        Self {
+            network: Some(network),
+        }
+    }
+}
+
+impl TryFrom<v1::StackNetwork> for StackNetwork {
+    type Error = Malformed;
+
+    fn try_from(network: v1::StackNetwork) -> Result<Self, Malformed> {
+        use v1::stack_network::Network;
+        match network.network {
+            Some(Network::Own(spec)) => Ok(Self::Own(required(Some(spec), "own")?)),
+            Some(Network::External(name)) => Ok(Self::External(name)),
+            None => Err(Malformed::new("", "is of a kind not known here")),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Both directions; an unknown state is refused rather than guessed.
 
-use super::{Malformed, enumerated, optional, parsed, parsed_optional, required, same_variants};
+use super::{Malformed, enumerated, optional, parsed, parsed_optional, repeated, required, same_variants};
 use crate::v1;
 use shoal_core::model::{
     DesiredState, Restarts, Slot, Task, TaskState, TaskStatus, Timestamp, Wait, WaitCode, WallTime,
@@ -41,6 +41,9 @@ same_variants!(
     OldTaskStopping,
     Unhealthy,
     ImagePull,
+    NoAddress,
+    PortTaken,
+    NetworkNotReady,
     Stopping,
 );
 
@@ -53,6 +56,7 @@ impl From<Task> for v1::Task {
             revision: task.revision,
             slot: Some(task.slot.into()),
             node: task.node.map(|id| id.to_string()),
+            attachments: task.attachments.into_iter().map(Into::into).collect(),
             desired: v1::DesiredState::from(task.desired).into(),
             status: Some(task.status.into()),
             not_before: task.not_before.map(|at| at.0),
@@ -74,6 +78,7 @@ impl TryFrom<v1::Task> for Task {
             revision: task.revision,
             slot: required(task.slot, "slot")?,
             node: parsed_optional(task.node.as_deref(), "node")?,
+            attachments: repeated(task.attachments, "attachments")?,
             desired: enumerated::<v1::DesiredState, _>(task.desired, "desired")?,
             status: required(task.status, "status")?,
             not_before: task.not_before.map(Timestamp),

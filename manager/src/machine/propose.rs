@@ -336,6 +336,7 @@ fn response_again(outcome: &RequestOutcome) -> Response {
             warnings: Vec::new(),
         },
         Some(ObjectKey::Node(id)) => Response::Node { id: id.clone() },
-        Some(ObjectKey::Cluster | ObjectKey::Revision(_) | ObjectKey::Task(_)) | None => Response::Done,
+        Some(ObjectKey::Cluster | ObjectKey::Revision(_) | ObjectKey::Task(_) | ObjectKey::Network(_))
+        | None => Response::Done,
     }
 }

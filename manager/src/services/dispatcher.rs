@@ -9,7 +9,7 @@ use crate::{
     streams::{Broker, CallerNode},
 };
 use shoal_api::{
-    convert::{Details, assignments_parts, reports_from_wire, status},
+    convert::{Details, Malformed, assignments_parts, reports_from_wire, status},
     limits::{API_VERSION, MIN_API_VERSION},
     v1::{
         self, ErrorCode, HeartbeatPeriod, Hello, ReportsTaken, SessionDown, SessionEnd, SessionUp,
@@ -131,7 +131,7 @@ async fn hello(up: &mut Streaming<SessionUp>) -> Result<NodeDescription, Status>
 }
 
 fn checked(description: v1::NodeDescription) -> Result<NodeDescription, String> {
-    let description = description.into();
+    let description = description.try_into().map_err(|e: Malformed| e.to_string())?;
     match validate::description(&description).first() {
         None => Ok(description),
         Some(fault) => Err(format!("{}: {}", fault.field, fault.message)),

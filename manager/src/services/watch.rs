@@ -105,7 +105,7 @@ impl Filter {
             set.is_empty() || id.is_some_and(|id| set.contains(id))
         };
         let (service, node, task) = match object {
-            Object::Cluster(_) | Object::Stack(_) => (None, None, None),
+            Object::Cluster(_) | Object::Stack(_) | Object::Network(_) => (None, None, None),
             Object::Node(node) => (None, Some(node.id.as_str()), None),
             Object::Service(service) => (Some(service.id.as_str()), None, None),
             Object::Revision(revision) => (Some(revision.key.service.as_str()), None, None),
@@ -117,6 +117,7 @@ impl Filter {
         };
         let stack = || match object {
             Object::Stack(stack) => Some(stack.id.to_string()),
+            Object::Network(network) => network.stack.as_ref().map(ToString::to_string),
             Object::Service(service) => service.stack.as_ref().map(ToString::to_string),
             Object::Revision(revision) => stack_of(view, &revision.key.service),
             Object::Task(task) => stack_of(view, &task.service),
