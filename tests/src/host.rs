@@ -51,7 +51,7 @@ pub struct Host {
     name: String,
     folder: tempfile::TempDir,
     /// Holds the namespaces open.
-    keeper: Child,
+    pub(crate) keeper: Child,
     pub(crate) daemon: Option<Child>,
     options: HostOptions,
     finished: bool,

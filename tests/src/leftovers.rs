@@ -3,11 +3,13 @@
 //! `look` is the check after a test that passed; `clear` ends what a failed one left, so that the next
 //! test and the next run start clean.
 
-use anyhow::{Context, Result};
+use crate::network::links_of;
+use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 use std::{
     fmt, fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 /// Where the tagged cgroups of the product are, below each hierarchy's root.
@@ -18,7 +20,12 @@ pub struct Leftovers {
     processes: Vec<(u32, String)>,
     cgroups: Vec<PathBuf>,
     mounts: Vec<String>,
+    /// Links, tables and routes of the host's namespace.
+    network: Vec<String>,
 }
+
+/// What the product's links, tables and rules have in their names.
+const MARK: &str = "shoal";
 
 impl Leftovers {
     /// Everything that carries the data directory's tag or lives in the keeper's namespaces.
@@ -46,11 +53,15 @@ impl Leftovers {
                     .map(str::to_owned),
             );
         }
+        found.network = network(keeper)?;
         Ok(found)
     }
 
     pub fn is_empty(&self) -> bool {
-        self.processes.is_empty() && self.cgroups.is_empty() && self.mounts.is_empty()
+        self.processes.is_empty()
+            && self.cgroups.is_empty()
+            && self.mounts.is_empty()
+            && self.network.is_empty()
     }
 
     /// Ends and removes what is there, as far as that goes.
@@ -118,6 +129,35 @@ fn processes(keeper: u32) -> Result<Vec<(u32, String)>> {
     Ok(found)
 }
 
+/// What bears the product's name in the keeper's network namespace.
+fn network(keeper: u32) -> Result<Vec<String>> {
+    let links = links_of(keeper)?.into_iter().map(|name| format!("link {name}"));
+    let mut found: Vec<_> = links.filter(|link| link.contains(MARK)).collect();
+    for words in [
+        "nft list ruleset",
+        "ip -4 rule",
+        "ip -6 rule",
+        "ip -4 route show table all",
+        "ip -6 route show table all",
+    ] {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &keeper.to_string(), "--net", "--"]);
+        let output = command
+            .args(words.split(' '))
+            .output()
+            .context("cannot run nsenter")?;
+        ensure!(
+            output.status.success(),
+            "{words}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let text = String::from_utf8(output.stdout)?;
+        let ours = text.lines().filter(|line| line.contains(MARK));
+        found.extend(ours.map(|line| format!("{words}: {}", line.trim())));
+    }
+    Ok(found)
+}
+
 fn find_cgroups(folder: &Path, name: &str, depth: usize, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -133,6 +173,7 @@ impl fmt::Display for Leftovers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "processes {:?}", self.processes)?;
         writeln!(f, "cgroups {:?}", self.cgroups)?;
-        write!(f, "mounts {:?}", self.mounts)
+        writeln!(f, "mounts {:?}", self.mounts)?;
+        write!(f, "network {:?}", self.network)
     }
 }

@@ -7,15 +7,24 @@
 #![cfg(target_os = "linux")]
 
 mod crash_points;
+mod dns;
+mod hammer;
 mod host;
 mod image;
 mod leftovers;
+mod netns;
+mod network;
+mod outside;
 mod service;
 mod wait;
 
 pub use crash_points::CRASH_POINTS;
+pub use hammer::Hammer;
 pub use host::{Host, HostOptions, PATIENCE, dist, is_running, json_lines};
 pub use image::{busybox_root, hello_image};
 pub use leftovers::Leftovers;
+pub use netns::{ANSWER, Netns, RESOLVER, echo_over, get_over};
+pub use network::{ECHO, WEB};
+pub use outside::{HOST_V4, HOST_V6, OUTSIDE_V4, OUTSIDE_V6, Outside};
 pub use service::{SLEEP, text};
 pub use wait::until;

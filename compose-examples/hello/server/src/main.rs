@@ -1,4 +1,4 @@
-//! The demo's program: `hello serve` answers HTTP, `hello fetch URL` asks such a server over and over.
+//! The demo's program: `hello serve` answers HTTP and datagrams, `hello fetch URL` asks such a server over and over.
 //!
 //! It needs nothing but the standard library and is linked statically, so that its image holds one file.
 //! As process 1 of a container it has no default action for SIGTERM, and it keeps nothing that could be
@@ -8,7 +8,7 @@ use std::{
     env,
     error::Error,
     io::{self, BufRead, BufReader, Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     process::ExitCode,
     sync::mpsc,
     thread,
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         ["stamp"] => stamp(),
         _ => {
             complain(
-                "expected one of: hello serve ADDRESS:PORT | hello fetch http://HOST:PORT/ | hello about | hello stamp",
+                "expected one of: hello serve ADDRESS:PORT | hello fetch http://HOST[:PORT]/ | hello about | hello stamp",
             );
             return ExitCode::from(2);
         }
@@ -45,10 +45,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// Answers every request with a greeting that names this host and process.
+/// Answers every request with a greeting that names this host and whoever asked, over TCP and over UDP.
 fn serve(address: &str) -> Result<(), Box<dyn Error>> {
-    let listener =
-        TcpListener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    let failed = |error| format!("cannot listen on {address}: {error}");
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    let datagrams = UdpSocket::bind(listener.local_addr()?).map_err(failed)?;
+    thread::Builder::new().spawn(move || answer_datagrams(&datagrams))?;
     say(&format!("serving on {}", listener.local_addr()?));
     for stream in listener.incoming() {
         match stream.and_then(answer) {
@@ -68,7 +70,7 @@ fn answer(mut stream: TcpStream) -> io::Result<String> {
             break;
         }
     }
-    let body = format!("hello from {}\n", hostname());
+    let body = greeting(stream.peer_addr()?);
     write!(
         stream,
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
@@ -77,16 +79,38 @@ fn answer(mut stream: TcpStream) -> io::Result<String> {
     Ok(request)
 }
 
+/// What is in a datagram does not matter.
+fn answer_datagrams(socket: &UdpSocket) {
+    let mut ignored = [0; 16];
+    loop {
+        let answered = socket
+            .recv_from(&mut ignored)
+            .and_then(|(_, peer)| socket.send_to(greeting(peer).as_bytes(), peer));
+        if let Err(error) = answered {
+            complain(&format!("datagram failed: {error}"));
+        }
+    }
+}
+
+fn greeting(peer: SocketAddr) -> String {
+    format!("hello from {} to {}\n", hostname(), peer.ip().to_canonical())
+}
+
 /// Asks once a second and says what came back, for as long as it lives.
 fn fetch_forever(url: &str) -> Result<(), Box<dyn Error>> {
     let rest = url
         .strip_prefix("http://")
         .ok_or_else(|| format!("expected http://…, found {url}"))?;
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let place = if authority.contains(':') {
+        authority.to_owned()
+    } else {
+        format!("{authority}:80")
+    };
     // The sender lives as long as the loop: receiving with a time-out is this program's clock.
     let (_keep, never) = mpsc::channel::<()>();
     loop {
-        match fetch(authority, path) {
+        match fetch(&place, path) {
             Ok(body) => say(&format!("fetched: {}", body.trim_end())),
             Err(error) => say(&format!("cannot fetch {url}: {error}")),
         }
