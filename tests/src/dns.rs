@@ -22,7 +22,8 @@ pub(crate) struct Answer {
     pub(crate) addresses: Vec<IpAddr>,
 }
 
-pub(crate) fn question(name: &str, kind: u16) -> Result<Vec<u8>> {
+/// A question about one name, of a type by its number.
+pub fn question(name: &str, kind: u16) -> Result<Vec<u8>> {
     let mut bytes = vec![0x5a, 0xa5];
     bytes.extend(ASKED);
     bytes.extend([0, 1, 0, 0, 0, 0, 0, 0]);

@@ -19,6 +19,7 @@ mod service;
 mod wait;
 
 pub use crash_points::CRASH_POINTS;
+pub use dns::question;
 pub use hammer::Hammer;
 pub use host::{Host, HostOptions, PATIENCE, dist, is_running, json_lines};
 pub use image::{busybox_root, hello_image};

@@ -15,9 +15,11 @@ use std::{fs, path::PathBuf};
 mod cluster;
 mod containers;
 mod memory;
+mod network;
 mod report;
 mod services;
 mod simulated;
+mod tables;
 
 use report::Report;
 
@@ -28,6 +30,8 @@ pub(crate) fn run() -> Result<()> {
     let mut report = Report::new()?;
     containers::measure(&dist, &mut report).context("containers")?;
     services::measure(&dist, &mut report).context("services")?;
+    network::measure(&dist, &mut report).context("network")?;
+    tables::measure(&dist, &mut report).context("tables")?;
     memory::measure(&dist, &mut report).context("memory")?;
     cluster::measure_start(&dist, &mut report).context("start")?;
     simulated::measure(&mut report).context("placements")?;

@@ -17,9 +17,9 @@ use archive::{Layer, saved_image};
 const BUSYBOX: &str = "bin/busybox";
 
 /// The applets that the page of the example and whoever looks around in its container use.
-const APPLETS: [&str; 20] = [
+const APPLETS: [&str; 21] = [
     "sh", "cat", "env", "head", "hostname", "httpd", "ip", "ls", "nc", "netstat", "nslookup", "ping", "ps",
-    "printf", "sed", "sleep", "stty", "tr", "vi", "wget",
+    "printf", "sed", "sleep", "stty", "tr", "true", "vi", "wget",
 ];
 
 pub(crate) fn run() -> Result<()> {

@@ -106,6 +106,17 @@ impl Cluster {
         Ok(String::from_utf8(output.stdout)?)
     }
 
+    /// Waits until no container is left.
+    pub(crate) fn wait_empty(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.run(&["ps", "-q"])?.trim().is_empty() {
+            if Instant::now() > deadline {
+                bail!("containers of a removed service stayed");
+            }
+        }
+        Ok(())
+    }
+
     /// A started cluster that has the demo's image.
     pub(crate) fn with_image(dist: &Path) -> Result<Self> {
         let mut cluster = Self::new(dist)?;

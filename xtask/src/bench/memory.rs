@@ -1,4 +1,4 @@
-//! Memory that the product itself takes: the daemon idle, and each container's shim.
+//! Memory that the product itself takes: the daemons idle, and each container's shim.
 //!
 //! PSS from smaps_rollup, so that pages shared between shims count once in all.
 
@@ -26,10 +26,11 @@ pub(crate) fn measure(dist: &Path, report: &mut Report) -> Result<()> {
     let mut daemons = vec![Vec::new(); STEPS.len()];
     for _ in 0..ROUNDS {
         let cluster = Cluster::with_image(dist)?;
+        cluster.run(&["network", "create", "bench"])?;
         for (step, (count, _)) in STEPS.into_iter().enumerate() {
-            let (shim, daemon) = idle(&cluster, count)?;
+            let (shim, both) = idle(&cluster, count)?;
             shims[step].push(shim);
-            daemons[step].push(daemon);
+            daemons[step].push(both);
         }
     }
     for (((count, goal), shims), daemons) in STEPS.into_iter().zip(shims).zip(daemons) {
@@ -42,18 +43,18 @@ pub(crate) fn measure(dist: &Path, report: &mut Report) -> Result<()> {
             remark: "PSS of all shims over their number".to_owned(),
         })?;
         report.add(Figure {
-            name: &format!("the idle daemon, with {count} container(s)"),
+            name: &format!("the idle daemons, with {count} container(s) on a network"),
             unit: "MB",
             goal: 40.0,
             better: Better::Less,
             samples: daemons,
-            remark: "PSS".to_owned(),
+            remark: "PSS of `shoald` and `shoal-net`".to_owned(),
         })?;
     }
     Ok(())
 }
 
-/// A service of so many containers, up and left alone: megabytes of a shim and of the daemon.
+/// A service of so many containers, up and left alone: megabytes of a shim and of the daemons.
 fn idle(cluster: &Cluster, count: usize) -> Result<(f64, f64)> {
     let name = format!("idle{count}");
     let replicas = count.to_string();
@@ -64,7 +65,7 @@ fn idle(cluster: &Cluster, count: usize) -> Result<(f64, f64)> {
         "--name",
         &name,
         "--network",
-        "host",
+        "bench",
         "--stop-signal",
         "SIGKILL",
         "--replicas",
@@ -74,10 +75,17 @@ fn idle(cluster: &Cluster, count: usize) -> Result<(f64, f64)> {
     ])?;
     let shims = wait_for_shims(cluster, count)?;
     let total: f64 = shims.iter().map(|pid| pss_mb(*pid)).sum::<Result<f64>>()?;
-    let daemon = pss_mb(cluster.daemon_pid()?)?;
+    let mut daemons = pss_mb(cluster.daemon_pid()?)?;
+    let net = processes_with("shoal-net", &cluster.path("run"))?;
+    if net.len() != 1 {
+        bail!("found {} processes shoal-net", net.len());
+    }
+    for pid in net {
+        daemons += pss_mb(pid)?;
+    }
     cluster.run(&["service", "rm", &name])?;
     wait_for_shims(cluster, 0)?;
-    Ok((total / f64::from(u32::try_from(count)?), daemon))
+    Ok((total / f64::from(u32::try_from(count)?), daemons))
 }
 
 fn wait_for_shims(cluster: &Cluster, count: usize) -> Result<Vec<u32>> {
@@ -94,7 +102,7 @@ fn wait_for_shims(cluster: &Cluster, count: usize) -> Result<Vec<u32>> {
     }
 }
 
-/// Processes of this name whose arguments mention this path.
+/// Processes of this name that work in this path or have it among their arguments.
 fn processes_with(name: &str, mark: &str) -> Result<Vec<u32>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
@@ -104,7 +112,8 @@ fn processes_with(name: &str, mark: &str) -> Result<Vec<u32>> {
         let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         // A shim works in its container's run directory; its command line names only tag and container.
         let place = fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
-        if comm.trim() == name && place.starts_with(mark) {
+        let words = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        if comm.trim() == name && (place.starts_with(mark) || words.contains(mark)) {
             found.push(pid);
         }
     }

@@ -77,6 +77,15 @@ impl Report {
         Ok(())
     }
 
+    /// A figure that this run cannot have, because its peer is not there.
+    pub(crate) fn absent(&mut self, name: &str) -> Result<()> {
+        writeln!(
+            self.rows,
+            "| {name} | | | | | not measured | the peer was not there |"
+        )?;
+        Ok(())
+    }
+
     pub(crate) fn text(&self) -> String {
         let missed = if self.missed.is_empty() {
             "Every goal was reached.".to_owned()

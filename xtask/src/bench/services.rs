@@ -79,11 +79,6 @@ fn create(cluster: &Cluster, replicas: usize) -> Result<f64> {
         }
     };
     cluster.run(&["service", "rm", "stamp"])?;
-    let deadline = Instant::now() + PATIENCE;
-    while !cluster.run(&["ps", "-q"])?.trim().is_empty() {
-        if Instant::now() > deadline {
-            bail!("containers of a removed service stayed");
-        }
-    }
+    cluster.wait_empty()?;
     Ok(Duration::from_nanos(u64::try_from(last.saturating_sub(begun))?).as_secs_f64() * 1000.0)
 }

@@ -17,7 +17,12 @@ const ALLOWED: [(&str, &[&str]); 15] = [
     ("shoal-manager", &["shoal-api", "shoal-core"]),
     (
         "shoal-worker",
-        &["shoal-agent-runtime", "shoal-api", "shoal-core"],
+        &[
+            "shoal-agent-runtime",
+            "shoal-api",
+            "shoal-core",
+            "shoal-overlay-net",
+        ],
     ),
     ("shoal-run-dir", &[]),
     ("shoal-shim", &["shoal-run-dir"]),
@@ -31,13 +36,14 @@ const ALLOWED: [(&str, &[&str]); 15] = [
             "shoal-api",
             "shoal-core",
             "shoal-manager",
+            "shoal-overlay-net",
             "shoal-worker",
         ],
     ),
     ("shoal-cli", &["shoal-api", "shoal-compose", "shoal-core"]),
     ("shoal-tests", &[]),
     ("hello", &[]),
-    ("xtask", &[]),
+    ("xtask", &["shoal-tests"]),
 ];
 
 /// Crates with no path, however long, to any of these in an ordinary build.
