@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 /// Answers every request with a greeting that names this host and whoever asked, over TCP and over UDP.
 fn serve(address: &str) -> Result<(), Box<dyn Error>> {
     let failed = |error| format!("cannot listen on {address}: {error}");
-    let listener = TcpListener::bind(address).map_err(failed)?;
+    let listener = listen(address).map_err(failed)?;
     let datagrams = UdpSocket::bind(listener.local_addr()?).map_err(failed)?;
     thread::Builder::new().spawn(move || answer_datagrams(&datagrams))?;
     say(&format!("serving on {}", listener.local_addr()?));
@@ -59,6 +59,14 @@ fn serve(address: &str) -> Result<(), Box<dyn Error>> {
         }
     }
     Ok(())
+}
+
+/// Without an address on all of them: one socket takes IPv4 too, where there is IPv6 at all.
+fn listen(address: &str) -> io::Result<TcpListener> {
+    if !address.starts_with(':') {
+        return TcpListener::bind(address);
+    }
+    TcpListener::bind(format!("[::]{address}")).or_else(|_| TcpListener::bind(format!("0.0.0.0{address}")))
 }
 
 fn answer(mut stream: TcpStream) -> io::Result<String> {
