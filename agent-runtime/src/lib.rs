@@ -5,6 +5,7 @@
 //! their run directories and shims (`shoal-run-dir`), so a daemon that comes back needs nothing but the disk.
 
 pub(crate) mod archive;
+mod attach;
 pub mod caps;
 mod container;
 pub(crate) mod content;
@@ -24,6 +25,7 @@ pub mod unpack;
 pub mod user;
 pub mod volumes;
 
+pub use attach::{AttachControl, AttachError, AttachSession, AttachSpec, AttachStream};
 pub use container::id::{ContainerId, ContainerIdError};
 pub use container::limits::{Limits, LogLimits, Ulimit};
 pub use container::mount::{Mount, MountKind};

@@ -7,6 +7,7 @@
 mod files;
 mod reader;
 mod record;
+mod replay;
 mod tail;
 mod watch;
 
@@ -22,6 +23,8 @@ use thiserror::Error;
 use crate::container::id::ContainerId;
 use reader::{Progress, Reader};
 use watch::Watch;
+
+pub(crate) use replay::replay;
 
 /// What somebody wants to read.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 //! Ground state is the run directories and the kernel; what is kept in memory is what saves asking them again. Steps
 //! on one container take turns; containers do not wait for each other.
 
+mod attach;
 mod bundle;
 mod cgroup;
 mod client;

@@ -24,6 +24,10 @@ pub struct ShimConf {
     pub log_max_files: u32,
     /// Whether the container has a terminal.
     pub terminal: bool,
+    /// The columns and rows of it, where somebody said them.
+    pub terminal_size: Option<(u16, u16)>,
+    /// Whether its standard input is a pipe that the shim keeps open. A terminal is open anyway.
+    pub stdin: bool,
     /// A directory of the container in some cgroup hierarchy: who is in it belongs to the container.
     pub cgroup: PathBuf,
     /// The file with a line `oom_kill N`, in the memory hierarchy; none without that controller.
@@ -40,6 +44,9 @@ impl ShimConf {
             .field("log-max-size", self.log_max_size)
             .field("log-max-files", self.log_max_files)
             .field("terminal", self.terminal)
+            .maybe("terminal-columns", self.terminal_size.map(|size| size.0))
+            .maybe("terminal-rows", self.terminal_size.map(|size| size.1))
+            .field("stdin", self.stdin)
             .field("cgroup", self.cgroup.display())
             .maybe("oom-file", self.oom_file.as_ref().map(|p| p.display()))
             .write(&directory.join(SHIM_CONF))
@@ -55,6 +62,10 @@ impl ShimConf {
             log_max_size: reader.get("log-max-size")?,
             log_max_files: reader.get("log-max-files")?,
             terminal: reader.get("terminal")?,
+            terminal_size: reader
+                .maybe("terminal-columns")?
+                .zip(reader.maybe("terminal-rows")?),
+            stdin: reader.maybe("stdin")?.unwrap_or_default(),
             cgroup: reader.get("cgroup")?,
             oom_file: reader.maybe("oom-file")?,
         })

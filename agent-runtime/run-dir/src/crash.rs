@@ -28,6 +28,8 @@ pub const POINTS: &[&str] = &[
     "spawn.create.5-init-prepared",
     "spawn.create.6-built",
     "spawn.create.7-limited",
+    "shoald.attach.1-attached",
+    "shim.attach.1-asked",
     "shoald.start.1-asked",
     "shoald.start.2-started",
     "shim.start.1-asked",

@@ -20,5 +20,5 @@ pub mod request;
 
 pub use record::RecordError;
 
-/// The version of the run directory and of the messages on its socket.
+/// The version of the run directory; the messages on its socket have [`message::PROTOCOL`].
 pub const VERSION: u32 = 1;

@@ -2,13 +2,23 @@
 //!
 //! A client opens with [`Request::Hello`] and what it speaks; the shim answers with what both will use. A
 //! connection carries one exec at most; closing it ends that exec. Signals to the container's first process do not
-//! come through here: the daemon sends them by pidfd, so that a shim that hangs cannot keep a container alive.
+//! come through here: the daemon sends them by pidfd, so that a shim that hangs cannot keep a container alive. Who is
+//! attached to the first process's streams needs no connection: its pipes say when it is gone.
+
+/// The version of these messages; 2 added [`Request::Attach`] and [`Request::CloseStdin`].
+pub const PROTOCOL: u32 = 2;
+
+/// The oldest version that a client still speaks: shims live on when a newer daemon comes.
+pub const OLDEST_PROTOCOL: u32 = 1;
 
 /// The longest message: an error text is cut long before, everything else is a few words.
 pub const MAX_MESSAGE: usize = 8 * 1024;
 
 /// The most descriptors in one message: `shoal-spawn`, the request, three streams.
 pub const MAX_DESCRIPTORS: usize = 5;
+
+/// The most files of a log that are handed to a client: what a terminal can show of more is nobody's wish.
+pub const MAX_LOG_FILES: usize = 8;
 
 /// What a client asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +42,14 @@ pub enum Request {
         /// Its number.
         signal: i32,
     },
+    /// Follow what the container's first process writes from here on. With it: the pipes that its standard output
+    /// (or terminal) and its standard error are to be copied to. A copy that is not read holds the container up.
+    Attach {
+        /// Whether what it wrote before is asked for too.
+        replay: bool,
+    },
+    /// Let the container's first process see the end of its standard input, once nobody else holds it open.
+    CloseStdin,
 }
 
 /// What the shim answers.
@@ -66,6 +84,14 @@ pub enum Reply {
     },
     /// Done.
     Done,
+    /// The client is attached. With it: where its input goes, if there is such a place, and then the files of the
+    /// log, the oldest first, if they were asked for; what follows them is in the pipes.
+    Attached {
+        /// Whether there is somewhere to write to, or a terminal to be resized.
+        input: Input,
+        /// Bytes of the last of the files that belong to what was before.
+        log_size: u64,
+    },
     /// It could not be done.
     Failed {
         /// What kind of failure.
@@ -75,6 +101,17 @@ pub enum Reply {
         /// What the user needs to know.
         message: String,
     },
+}
+
+/// What a client that attaches is given for its input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// Nothing: the container has no standard input, or it was closed.
+    None,
+    /// The writing end of the pipe that it reads from.
+    Pipe,
+    /// The master of its terminal.
+    Terminal,
 }
 
 /// What kind of failure.
@@ -102,6 +139,8 @@ impl Request {
             Self::Start => packet(3, &[]),
             Self::Exec => packet(4, &[]),
             Self::ExecSignal { signal } => packet(5, &[&signal.to_le_bytes()]),
+            Self::Attach { replay } => packet(6, &[&u32::from(*replay).to_le_bytes()]),
+            Self::CloseStdin => packet(7, &[]),
         }
     }
 
@@ -119,6 +158,10 @@ impl Request {
             5 => Self::ExecSignal {
                 signal: fields.i32()?,
             },
+            6 => Self::Attach {
+                replay: fields.u32()? != 0,
+            },
+            7 => Self::CloseStdin,
             _ => return Err(Malformed),
         };
         Ok(message)
@@ -135,6 +178,14 @@ impl Reply {
             Self::ExecStarted { pid } => packet(4, &[&pid.to_le_bytes()]),
             Self::ExecEnded { code } => packet(5, &[&code.to_le_bytes()]),
             Self::Done => packet(6, &[]),
+            Self::Attached { input, log_size } => {
+                let input: u32 = match input {
+                    Input::None => 0,
+                    Input::Pipe => 1,
+                    Input::Terminal => 2,
+                };
+                packet(8, &[&input.to_le_bytes(), &log_size.to_le_bytes()])
+            }
             Self::Failed { kind, code, message } => {
                 let kind: u32 = match kind {
                     FailureKind::Command => 0,
@@ -184,6 +235,15 @@ impl Reply {
                     message: fields.text(),
                 }
             }
+            8 => Self::Attached {
+                input: match fields.u32()? {
+                    0 => Input::None,
+                    1 => Input::Pipe,
+                    2 => Input::Terminal,
+                    _ => return Err(Malformed),
+                },
+                log_size: fields.u64()?,
+            },
             _ => return Err(Malformed),
         };
         Ok(message)
@@ -232,7 +292,7 @@ impl Fields<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FailureKind, Reply, Request};
+    use super::{FailureKind, Input, Reply, Request};
 
     #[test]
     fn every_message_survives_the_wire() {
@@ -242,6 +302,9 @@ mod tests {
             Request::Start,
             Request::Exec,
             Request::ExecSignal { signal: 9 },
+            Request::Attach { replay: true },
+            Request::Attach { replay: false },
+            Request::CloseStdin,
         ] {
             assert_eq!(Request::decode(&request.encode()), Ok(request));
         }
@@ -260,6 +323,18 @@ mod tests {
             Reply::ExecStarted { pid: 6 },
             Reply::ExecEnded { code: -1 },
             Reply::Done,
+            Reply::Attached {
+                input: Input::None,
+                log_size: u64::MAX,
+            },
+            Reply::Attached {
+                input: Input::Pipe,
+                log_size: 0,
+            },
+            Reply::Attached {
+                input: Input::Terminal,
+                log_size: 1,
+            },
             failed("no such file"),
         ] {
             assert_eq!(Reply::decode(&reply.encode()), Ok(reply));

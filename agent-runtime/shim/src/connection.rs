@@ -4,14 +4,14 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags,
-    accept_with, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, accept_with, recvmsg, sendmsg,
 };
-use shoal_run_dir::message::{FailureKind, MAX_DESCRIPTORS, MAX_MESSAGE, Reply, Request};
+use shoal_run_dir::message::{FailureKind, MAX_DESCRIPTORS, MAX_LOG_FILES, MAX_MESSAGE, Reply, Request};
 
 /// One connection of the daemon.
 #[derive(Debug)]
@@ -80,10 +80,20 @@ impl Connection {
 
     /// Answers. A client that does not read its few answers, or is gone, misses them.
     pub(crate) fn send(&self, reply: &Reply) {
+        self.send_with(reply, &[]);
+    }
+
+    /// Answers, and hands descriptors over.
+    pub(crate) fn send_with(&self, reply: &Reply, descriptors: &[OwnedFd]) {
         let bytes = reply.encode();
-        let mut none = SendAncillaryBuffer::default();
+        let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_LOG_FILES + 1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !borrowed.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&borrowed)) {
+            return self.refuse("more descriptors than an answer carries");
+        }
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        let _missed = sendmsg(&self.socket, &[IoSlice::new(&bytes)], &mut none, flags);
+        let _missed = sendmsg(&self.socket, &[IoSlice::new(&bytes)], &mut control, flags);
     }
 
     /// Answers that it cannot be done now.

@@ -5,9 +5,11 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use shoal_run_dir::log::{self, Stream};
+use shoal_run_dir::message::MAX_LOG_FILES;
 
 /// The log of one container.
 #[derive(Debug)]
@@ -51,6 +53,21 @@ impl Log {
         if self.write(records).is_err() {
             self.lost = self.lost.saturating_add(count);
         }
+    }
+
+    /// The files as they are now, for a client to read: the oldest first, and the size of the last.
+    pub(crate) fn files(&self) -> io::Result<(Vec<OwnedFd>, u64)> {
+        let mut files = Vec::new();
+        for generation in (0..self.max_files).take(MAX_LOG_FILES) {
+            match File::open(log::file(&self.directory, &self.id, generation)) {
+                Ok(file) => files.push(file),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let newest = files.first().map(File::metadata).transpose()?;
+        let oldest_first = files.into_iter().rev().map(OwnedFd::from).collect();
+        Ok((oldest_first, newest.map_or(0, |metadata| metadata.len())))
     }
 
     fn write(&mut self, records: &[u8]) -> io::Result<()> {

@@ -5,6 +5,7 @@
 //! of dependencies: it is alive for as long as the container, once per container. It outlives the daemon.
 
 mod connection;
+mod follower;
 mod log;
 mod process;
 mod reports;

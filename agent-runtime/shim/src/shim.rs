@@ -5,6 +5,7 @@
 //!  └ nobody came     └ failed ─────────┴─ killed ────┴─ failed ──────────────┴→ ending ─log drained→ over
 //! ```
 
+mod attach;
 mod container;
 mod exec;
 
@@ -14,9 +15,10 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use shoal_run_dir::conf::ShimConf;
 use shoal_run_dir::exit::ExitRecord;
-use shoal_run_dir::message::{Reply, Request};
+use shoal_run_dir::message::{OLDEST_PROTOCOL, PROTOCOL, Reply, Request};
 
 use crate::connection::{Connection, Incoming};
+use crate::follower::{Followers, LEAVING};
 use crate::log::Log;
 use crate::process::{self, Reaped};
 use crate::reports::Reports;
@@ -66,7 +68,10 @@ pub(crate) struct Shim {
     /// Connections that wait for the container to be created or started.
     waiting: Vec<u64>,
     console: Option<OwnedFd>,
+    /// Where the container's standard input comes from, as long as it is to stay open.
+    stdin: Option<OwnedFd>,
     sources: Vec<Source>,
+    followers: Followers,
     log: Log,
     connections: Vec<Connection>,
     last_connection: u64,
@@ -80,6 +85,7 @@ enum Token {
     Console,
     Reports,
     Source(usize),
+    Follower { id: u64, gone: bool },
     Connection(u64),
 }
 
@@ -101,7 +107,9 @@ impl Shim {
             unclaimed: Vec::new(),
             waiting: Vec::new(),
             console: None,
+            stdin: None,
             sources: Vec::new(),
+            followers: Followers::default(),
             log: Log::new(
                 conf.log_dir.clone(),
                 conf.id.clone(),
@@ -144,10 +152,14 @@ impl Shim {
         tokens.extend(self.reports.iter().map(|r| (Token::Reports, r.pipe.as_fd())));
         let execs = self.execs.iter().filter_map(|e| e.reports.as_ref());
         tokens.extend(execs.map(|r| (Token::Reports, r.pipe.as_fd())));
+        // What an ended container has left is read while there is room for it: its end is not to wait for a reader.
+        let ending = matches!(self.phase, Phase::Ending { .. });
+        let room = if ending { LEAVING } else { 0 };
         tokens.extend(
             self.sources
                 .iter()
                 .enumerate()
+                .filter(|(_, s)| !self.followers.hold_up(s.stream(), room))
                 .map(|(i, s)| (Token::Source(i), s.descriptor.as_fd())),
         );
         tokens.extend(
@@ -159,6 +171,10 @@ impl Shim {
             .iter()
             .map(|(_, fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
             .collect();
+        for (id, pipe, flags) in self.followers.watched() {
+            tokens.push((Token::Follower { id, gone: false }, pipe));
+            polled.push(PollFd::from_borrowed_fd(pipe, flags));
+        }
         let timeout = self.deadline().map(|until| {
             let left = until.saturating_duration_since(Instant::now());
             // Rounded up, so that the deadline has passed when poll returns.
@@ -175,7 +191,15 @@ impl Shim {
             .iter()
             .zip(&tokens)
             .filter(|(fd, _)| !fd.revents().is_empty());
-        Ok(ready.map(|(_, (token, _))| *token).collect())
+        Ok(ready
+            .map(|(fd, (token, _))| match token {
+                Token::Follower { id, .. } => Token::Follower {
+                    id: *id,
+                    gone: fd.revents().contains(PollFlags::ERR),
+                },
+                other => *other,
+            })
+            .collect())
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -199,11 +223,11 @@ impl Shim {
                 if late || self.sources.is_empty() {
                     self.finish();
                     // Nothing may wake us up again: whoever is waited for next has often ended already.
-                    return childless;
+                    return childless && self.followers.is_idle();
                 }
                 false
             }
-            Phase::Over { .. } => late || childless,
+            Phase::Over { .. } => late || (childless && self.followers.is_idle()),
             Phase::Creating | Phase::Created | Phase::Starting | Phase::Running { .. } => false,
         }
     }
@@ -220,6 +244,7 @@ impl Shim {
             // Read already.
             Token::Reports => {}
             Token::Source(index) => self.read_source(index),
+            Token::Follower { id, gone } => self.followers.ready(id, gone),
             Token::Connection(id) => self.receive(id),
         }
     }
@@ -230,12 +255,12 @@ impl Shim {
         let Some(source) = self.sources.get_mut(index) else {
             return;
         };
-        let (read, count) = source.read(&mut records, at_ns);
+        let (read, count) = source.read(&mut records, at_ns, &mut self.followers);
         self.log.append(&records, count, at_ns);
         // Removed when all were handled, so that the other indexes stay right: an ended source is readable again.
         if read == Read::End {
             let ended = self.sources.remove(index);
-            drop(ended);
+            self.followers.end(ended.stream());
         }
     }
 
@@ -271,13 +296,12 @@ impl Shim {
         };
         match request {
             Request::Hello { min, max } => {
-                if (*min..=*max).contains(&shoal_run_dir::VERSION) {
+                let version = PROTOCOL.min(*max);
+                if version >= OLDEST_PROTOCOL.max(*min) {
                     connection.greeted = true;
-                    connection.send(&Reply::Hello {
-                        version: shoal_run_dir::VERSION,
-                    });
+                    connection.send(&Reply::Hello { version });
                 } else {
-                    connection.refuse(&format!("this shim speaks version {}", shoal_run_dir::VERSION));
+                    connection.refuse(&format!("this shim speaks version {PROTOCOL}"));
                 }
             }
             _ if !connection.greeted => connection.refuse("say hello first"),
@@ -285,6 +309,8 @@ impl Shim {
             Request::Start => self.start(id),
             Request::Exec => self.exec(id, descriptors),
             Request::ExecSignal { signal } => self.exec_signal(id, *signal),
+            Request::Attach { replay } => self.attach(id, *replay, descriptors),
+            Request::CloseStdin => self.close_stdin(id),
         }
     }
 

@@ -7,6 +7,8 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 use shoal_run_dir::log::{PARTIAL, Stream, append_record};
 
+use crate::follower::Followers;
+
 /// Read at once: as much as a pipe holds by default.
 const CHUNK: usize = 64 * 1024;
 
@@ -39,12 +41,26 @@ impl Source {
         }
     }
 
-    /// Reads once, and appends complete records to `out`. Returns how many with what came of it.
-    pub(crate) fn read(&mut self, out: &mut Vec<u8>, at_ns: u64) -> (Read, u64) {
+    /// Which stream it is.
+    pub(crate) fn stream(&self) -> Stream {
+        self.stream
+    }
+
+    /// What no record says yet.
+    pub(crate) fn held(&self) -> &[u8] {
+        &self.line
+    }
+
+    /// Reads once, copies it to the followers, and appends complete records to `out`. Returns how many with what came
+    /// of it.
+    pub(crate) fn read(&mut self, out: &mut Vec<u8>, at_ns: u64, followers: &mut Followers) -> (Read, u64) {
         let mut buffer = vec![0; CHUNK];
         match rustix::io::read(&self.descriptor, &mut buffer) {
             Ok(0) => (Read::End, self.flush(out, at_ns)),
-            Ok(count) => (Read::Some, self.cut(&buffer[..count], out, at_ns)),
+            Ok(count) => {
+                followers.copy(self.stream, &buffer[..count]);
+                (Read::Some, self.cut(&buffer[..count], out, at_ns))
+            }
             Err(Errno::AGAIN | Errno::INTR) => (Read::Nothing, 0),
             // A terminal whose last user is gone says EIO.
             Err(_ended) => (Read::End, self.flush(out, at_ns)),

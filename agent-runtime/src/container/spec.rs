@@ -11,6 +11,7 @@ use super::id::ContainerId;
 use super::limits::{Limits, LogLimits};
 use super::mount::Mount;
 use super::signal::Signal;
+use crate::exec::TerminalSize;
 
 /// One container, as its caller wants it. Fields that are `None` or empty take the image's word.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,9 +67,15 @@ pub struct ContainerSpec {
     /// Whether a small init reaps and forwards signals as pid 1.
     #[serde(default)]
     pub init: bool,
-    /// Whether it gets a terminal; stdout and stderr are then one stream.
+    /// Whether it gets a terminal; stdout and stderr are then one stream, and whoever attaches can write to it.
     #[serde(default)]
     pub tty: bool,
+    /// The size of its terminal when its program starts; without one it has none, as Docker's.
+    #[serde(default)]
+    pub terminal_size: Option<TerminalSize>,
+    /// Whether its standard input stays open for those who attach, until it is closed; else it reads from `/dev/null`.
+    #[serde(default)]
+    pub stdin_open: bool,
     /// Default: the image's, else SIGTERM.
     #[serde(default)]
     pub stop_signal: Option<Signal>,
@@ -147,6 +154,8 @@ impl ContainerSpec {
             read_only_root: false,
             init: false,
             tty: false,
+            terminal_size: None,
+            stdin_open: false,
             stop_signal: None,
             sysctls: BTreeMap::new(),
             dns: Dns::default(),

@@ -191,6 +191,8 @@ fn write_shim_conf(parts: &Parts<'_>, directory: &RunDir, place: &Cgroup) -> io:
         log_max_size: parts.spec.log_limits.max_size,
         log_max_files: parts.spec.log_limits.max_files,
         terminal: parts.spec.tty,
+        terminal_size: parts.spec.terminal_size.map(|size| (size.columns, size.rows)),
+        stdin: parts.spec.stdin_open && !parts.spec.tty,
         cgroup: member_of,
         oom_file: cgroup::oom_file(place),
     };

@@ -10,11 +10,14 @@ use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, recvmsg, sendmsg, socket_with,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, recvmsg,
+    sendmsg, socket_with,
 };
 use shoal_run_dir::layout::SHIM_SOCKET;
-use shoal_run_dir::message::{MAX_DESCRIPTORS, MAX_MESSAGE, Reply, Request};
+use shoal_run_dir::message::{
+    MAX_DESCRIPTORS, MAX_LOG_FILES, MAX_MESSAGE, OLDEST_PROTOCOL, PROTOCOL, Reply, Request,
+};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -30,6 +33,7 @@ const BACKLOG: i32 = 64;
 #[derive(Debug)]
 pub(super) struct ShimClient {
     socket: AsyncFd<OwnedFd>,
+    version: u32,
 }
 
 /// Makes the socket that a shim will listen on, so that it can be connected to before the shim is up.
@@ -49,28 +53,38 @@ impl ShimClient {
         connect(&socket, &address)?;
         let client = Self {
             socket: sys::watched(socket, Interest::READABLE | Interest::WRITABLE)?,
+            version: PROTOCOL,
         };
-        let version = shoal_run_dir::VERSION;
-        match client
-            .call(
-                &Request::Hello {
-                    min: version,
-                    max: version,
-                },
-                &[],
-            )
-            .await?
-        {
-            Reply::Hello { .. } => Ok(client),
+        let hello = Request::Hello {
+            min: OLDEST_PROTOCOL,
+            max: PROTOCOL,
+        };
+        match client.call(&hello, &[]).await? {
+            Reply::Hello { version } => Ok(Self { version, ..client }),
             Reply::Failed { message, .. } => Err(io::Error::other(message)),
             other => Err(unexpected(&other)),
         }
     }
 
+    /// The version that both speak.
+    pub(super) fn version(&self) -> u32 {
+        self.version
+    }
+
     /// Sends a request and waits for its answer.
     pub(super) async fn call(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> io::Result<Reply> {
+        let answer = self.call_for_descriptors(request, descriptors).await?;
+        Ok(answer.0)
+    }
+
+    /// The same for an answer that brings descriptors.
+    pub(super) async fn call_for_descriptors(
+        &self,
+        request: &Request,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<(Reply, Vec<OwnedFd>)> {
         self.send(request, descriptors).await?;
-        tokio::time::timeout(ANSWER_LIMIT, self.receive())
+        tokio::time::timeout(ANSWER_LIMIT, self.receive_with_descriptors())
             .await
             .unwrap_or_else(|_late| {
                 Err(io::Error::new(
@@ -97,25 +111,37 @@ impl ShimClient {
 
     /// The next packet. Cancel-safe.
     pub(super) async fn receive(&self) -> io::Result<Reply> {
-        let bytes = self
+        Ok(self.receive_with_descriptors().await?.0)
+    }
+
+    async fn receive_with_descriptors(&self) -> io::Result<(Reply, Vec<OwnedFd>)> {
+        let (bytes, descriptors) = self
             .socket
             .async_io(Interest::READABLE, |socket| {
                 let mut bytes = vec![0; MAX_MESSAGE];
-                let mut none = RecvAncillaryBuffer::default();
+                let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_LOG_FILES + 1))];
+                let mut control = RecvAncillaryBuffer::new(&mut space);
                 let received = recvmsg(
                     socket,
                     &mut [IoSliceMut::new(&mut bytes)],
-                    &mut none,
+                    &mut control,
                     RecvFlags::CMSG_CLOEXEC,
                 )?;
                 bytes.truncate(received.bytes);
-                Ok(bytes)
+                let mut descriptors = Vec::new();
+                for message in control.drain() {
+                    if let RecvAncillaryMessage::ScmRights(rights) = message {
+                        descriptors.extend(rights);
+                    }
+                }
+                Ok((bytes, descriptors))
             })
             .await?;
         if bytes.is_empty() {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the shim has gone"));
         }
-        Reply::decode(&bytes).map_err(io::Error::other)
+        let reply = Reply::decode(&bytes).map_err(io::Error::other)?;
+        Ok((reply, descriptors))
     }
 }
 

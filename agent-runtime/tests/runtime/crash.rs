@@ -10,8 +10,8 @@ use std::process::Command;
 use std::time::Instant;
 
 use shoal_agent_runtime::{
-    ContainerId, ContainerSpec, ContainerState, ExecSpec, Network, PinnedImage, Runtime, RuntimeConfig,
-    Signal,
+    AttachSpec, ContainerId, ContainerSpec, ContainerState, ExecSpec, Network, PinnedImage, Runtime,
+    RuntimeConfig, Signal,
 };
 use shoal_run_dir::crash;
 
@@ -62,6 +62,11 @@ fn driver() {
         say(created.map_or_else(
             |error| format!("create failed: {error}"),
             |()| "created".to_owned(),
+        ));
+        let attached = runtime.attach(&id, AttachSpec::default()).await;
+        say(attached.map_or_else(
+            |error| format!("attach failed: {error}"),
+            |_dropped| "attached".to_owned(),
         ));
         let started = runtime.start(&id).await;
         let runs = started.is_ok();
@@ -207,7 +212,7 @@ impl Lives {
             .find(|status| status.id == *id)
             .map(|status| status.state.clone());
         match point {
-            "shoald.create.6-created" | "shoald.start.1-asked" => {
+            "shoald.create.6-created" | "shoald.attach.1-attached" | "shoald.start.1-asked" => {
                 assert_eq!(state, Some(ContainerState::Created), "{point}");
                 runtime.start(id).await.unwrap();
             }
@@ -241,6 +246,7 @@ fn check_said(point: &str, said: &str) {
     let expected: &[&str] = match point {
         _ if point.starts_with("shoald.") => return,
         _ if point.starts_with("spawn.create.") || point.starts_with("shim.create.") => &["create failed"],
+        _ if point.starts_with("shim.attach.") => &["created", "attach failed", "ended 137 ShimLost"],
         _ if point.starts_with("shim.start.") => &["created", "start failed", "ended 137 ShimLost"],
         _ if point.starts_with("spawn.start.") => &["created", "start failed", "ended"],
         _ if point.starts_with("shim.exec.") => &["started", "exec failed", "ended 137 ShimLost"],

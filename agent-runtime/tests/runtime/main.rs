@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod attach;
 #[cfg(feature = "crash-points")]
 mod crash;
 mod exec;

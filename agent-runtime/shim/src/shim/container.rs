@@ -13,6 +13,7 @@ use std::time::Instant;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::termios::{Winsize, tcsetwinsize};
 use shoal_run_dir::exit::{ExitReason, ExitRecord};
 use shoal_run_dir::layout;
 use shoal_run_dir::log::Stream;
@@ -97,7 +98,14 @@ impl Shim {
                 rustix::io::ioctl_fionbio(&reading, true)?;
                 self.sources.push(Source::new(reading, stream));
             }
-            let streams = [(1, out.as_fd()), (2, err.as_fd()), (REPORT, report.as_fd())];
+            let mut streams = vec![(1, out.as_fd()), (2, err.as_fd()), (REPORT, report.as_fd())];
+            let input;
+            if self.conf.stdin {
+                let writing;
+                (input, writing) = pipe_with(PipeFlags::CLOEXEC)?;
+                self.stdin = Some(writing);
+                streams.push((0, input.as_fd()));
+            }
             sys::start(spawn.as_fd(), &words, &streams)?;
         }
         self.crash_point("shim.create.2-spawn-running");
@@ -127,6 +135,16 @@ impl Shim {
                 _ => None,
             });
             if let Some(master) = rights.filter(|master| rustix::io::ioctl_fionbio(master, true).is_ok()) {
+                if let Some((ws_col, ws_row)) = self.conf.terminal_size {
+                    let size = Winsize {
+                        ws_col,
+                        ws_row,
+                        ws_xpixel: 0,
+                        ws_ypixel: 0,
+                    };
+                    // It is a terminal: nothing else would have arrived.
+                    let _without_size = tcsetwinsize(&master, size);
+                }
                 self.sources.push(Source::new(master, Stream::Stdout));
             }
         }
@@ -303,6 +321,7 @@ impl Shim {
         let _the_last_record_counts = record.write(Path::new(layout::ENDING));
         self.crash_point("shim.exit.2-noted");
         self.init = None;
+        self.stdin = None;
         self.phase = Phase::Ending {
             until: Instant::now() + DRAIN,
             record,
@@ -316,6 +335,7 @@ impl Shim {
             let mut records = Vec::new();
             let count = source.flush(&mut records, at_ns);
             self.log.append(&records, count, at_ns);
+            self.followers.end(source.stream());
         }
         self.crash_point("shim.exit.3-drained");
         if let Phase::Ending { record, .. } = &self.phase {

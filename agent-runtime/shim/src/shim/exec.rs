@@ -253,6 +253,8 @@ mod tests {
             log_max_size: 1000,
             log_max_files: 1,
             terminal: false,
+            terminal_size: None,
+            stdin: false,
             cgroup: folder.path().to_owned(),
             oom_file: None,
         };
