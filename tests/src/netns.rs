@@ -10,8 +10,10 @@ use std::{
     io::{Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::fd::AsFd,
+    path::Path,
+    process::{Command, Stdio},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Everything is on one machine: what takes longer than this does not come.
@@ -33,6 +35,12 @@ impl Netns {
     pub fn of(pid: &str) -> Result<Self> {
         let path = format!("/proc/{pid}/ns/net");
         let file = File::open(&path).with_context(|| path.clone())?;
+        Ok(Self { file })
+    }
+
+    /// The one that is mounted on a file.
+    pub fn mounted(path: &Path) -> Result<Self> {
+        let file = File::open(path).with_context(|| path.display().to_string())?;
         Ok(Self { file })
     }
 
@@ -89,6 +97,45 @@ impl Netns {
             .with_context(|| format!("no answer from {to}"))?;
         answer.truncate(length);
         Ok(answer)
+    }
+
+    /// Runs a program in it, which must succeed.
+    pub fn run(&self, program: &str, words: &str) -> Result<String> {
+        let mut command = Command::new(program);
+        command.args(words.split_whitespace()).stdin(Stdio::null());
+        let output = self.inside(|| command.output())??;
+        ensure!(
+            output.status.success(),
+            "{program} {words}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Its addresses but those that every namespace has.
+    pub fn addresses(&self) -> Result<Vec<IpAddr>> {
+        let listed = self.run("ip", "-o addr show scope global")?;
+        let prefixes = listed.lines().filter_map(|line| line.split_whitespace().nth(3));
+        prefixes
+            .map(|prefix| Ok(prefix.split('/').next().unwrap_or(prefix).parse()?))
+            .collect()
+    }
+
+    /// Asks its resolver for a name so many times a second for so long, and does not care for answers.
+    pub fn flood_names(&self, name: &str, rate: u32, seconds: u32) -> Result<()> {
+        let question = dns::question(name, dns::A)?;
+        let socket = self.inside(|| UdpSocket::bind("0.0.0.0:0"))??;
+        socket.connect(RESOLVER)?;
+        socket.set_nonblocking(true)?;
+        let begun = Instant::now();
+        for number in 0..rate * seconds {
+            let due = Duration::from_secs(1) / rate * number;
+            thread::park_timeout(due.saturating_sub(begun.elapsed()));
+            // A queue that is full is what a flood makes.
+            drop(socket.send(&question));
+            while socket.recv(&mut [0; 512]).is_ok() {}
+        }
+        Ok(())
     }
 
     /// The addresses of a name, as a container's resolver says them; none if it says that there are none.

@@ -3,7 +3,7 @@
 //! The page of a task is its host name, so that an answer says who gave it.
 
 use crate::{Host, Netns, json_lines, text};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -87,6 +87,29 @@ impl Host {
         fs::write(etc.join("resolv.conf.new"), resolvers)?;
         fs::rename(etc.join("resolv.conf.new"), etc.join("resolv.conf"))?;
         Ok(())
+    }
+
+    /// The namespace of the node's router.
+    pub fn router(&self) -> Result<Netns> {
+        let net = self.outside(&self.run_dir().join("net"));
+        Netns::mounted(&net.join("router"))
+    }
+
+    /// The one process of the host that runs a program of this name.
+    pub fn only_process(&self, name: &str) -> Result<u32> {
+        let ours = fs::read_link(format!("/proc/{}/ns/mnt", self.keeper.id()))?;
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc")?.flatten() {
+            let (path, pid) = (entry.path(), entry.file_name().to_string_lossy().parse::<u32>());
+            // A process may end while it is looked at.
+            let comm = fs::read_to_string(path.join("comm")).unwrap_or_default();
+            let there = fs::read_link(path.join("ns/mnt")).is_ok_and(|mount| mount == ours);
+            found.extend(pid.ok().filter(|_| there && comm.trim_end() == name));
+        }
+        match found.as_slice() {
+            [one] => Ok(*one),
+            _ => bail!("{} processes {name}: {found:?}", found.len()),
+        }
     }
 
     /// Links of the host's namespace.

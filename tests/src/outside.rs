@@ -60,15 +60,7 @@ impl Outside {
 
     /// Runs a program there, which must succeed.
     pub fn run(&self, program: &str, words: &str) -> Result<String> {
-        let mut command = Command::new("nsenter");
-        command.args(["--target", &self.keeper.id().to_string(), "--net", "--", program]);
-        let output = command.args(words.split_whitespace()).output()?;
-        ensure!(
-            output.status.success(),
-            "{program} {words}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(String::from_utf8(output.stdout)?)
+        self.net.run(program, words)
     }
 
     /// Answers HTTP on a port with the address that asked.

@@ -1,0 +1,114 @@
+//! Bad input: subnets that cannot be, names that are none, networks that are full.
+
+use crate::{addresses, client, with_blue};
+use anyhow::{Result, ensure};
+use shoal_tests::{Host, Outside, PATIENCE, SLEEP, until};
+
+#[test]
+fn subnets_that_cannot_be_are_refused_with_the_reason() -> Result<()> {
+    let host = Host::with_busybox("subnets")?;
+    let _outside = Outside::new(&host)?;
+    host.shoal(&["network", "create", "--subnet", "10.50.0.0/24", "a"])?;
+    // The node tells the managers its routes; then one of them is refused by name.
+    until("the host's own route to be known", PATIENCE, || {
+        let said = host.shoal_fails(1, &["network", "create", "--subnet", "192.0.2.0/25", "x"]);
+        if said.is_err() {
+            // It came before the node's word.
+            host.shoal(&["network", "rm", "x"])?;
+        }
+        let said = said?;
+        ensure!(said.contains("192.0.2.0/24"), "{said}");
+        Ok(())
+    })?;
+    for (subnet, word) in [
+        ("10.50.0.128/25", "a"),
+        ("10.0.0.0/8", "a"),
+        ("10.60.0.0/32", "small"),
+        ("10.60.0.0/31", "small"),
+        ("127.0.0.0/16", "127.0.0.0/8"),
+        ("169.254.0.0/16", "169.254"),
+        ("224.0.0.0/8", "224.0.0.0/4"),
+        ("fe80::/64", "fe80::/10"),
+        ("10.60.0.1/24", "10.60.0.0/24"),
+    ] {
+        let said = host.shoal_fails(1, &["network", "create", "--subnet", subnet, "bad"])?;
+        ensure!(said.contains(word) && said.contains(subnet), "{subnet}: {said}");
+    }
+    ensure!(
+        !host.shoal(&["network", "ls"])?.contains("bad"),
+        "a refused network is listed"
+    );
+    host.shoal_fails(2, &["network", "create", "--subnet", "10.60.0.0/33", "bad"])?;
+    for name in ["host", "none", "", "a b", "a"] {
+        host.shoal_fails(1, &["network", "create", name])?;
+    }
+    host.finish()
+}
+
+#[test]
+fn a_full_network_says_so_and_takes_more_when_there_is_room() -> Result<()> {
+    let host = Host::with_busybox("exhausted")?;
+    host.shoal(&["network", "create", "--subnet", "10.50.0.0/29", "tiny"])?;
+    host.create("a", &["-d", "--network", "tiny", "--replicas", "8"], &SLEEP)?;
+    until("the reason", PATIENCE, || {
+        let why = host.shoal(&["service", "why", "a"])?;
+        ensure!(why.contains("no-address") && why.contains("tiny"), "{why}");
+        Ok(())
+    })?;
+    let refused = host.shoal_fails(1, &["network", "rm", "tiny"])?;
+    ensure!(refused.contains("in use") && refused.contains('a'), "{refused}");
+    host.shoal(&["service", "rm", "a"])?;
+    host.finish()
+}
+
+#[test]
+fn names_that_are_none_are_refused() -> Result<()> {
+    let host = with_blue("labels")?;
+    for alias in ["-x", "a..b", "a b", &"x".repeat(64), "tasks.web"] {
+        let network = format!("name=blue,alias={alias}");
+        let output = host.try_create("web", &["-d", "--network", &network], &SLEEP)?;
+        let said = String::from_utf8(output.stderr)?;
+        ensure!(
+            !output.status.success() && said.contains(alias),
+            "{alias:?}: {said}"
+        );
+    }
+    let output = host.try_create("web", &["-d", "--network", "nosuch"], &SLEEP)?;
+    let said = String::from_utf8(output.stderr)?;
+    ensure!(!output.status.success() && said.contains("nosuch"), "{said}");
+    host.finish()
+}
+
+#[test]
+fn a_flood_of_connections_is_the_floods_own_affair() -> Result<()> {
+    let host = with_blue("connections")?;
+    host.create_web("web", &["--network", "blue", "--replicas", "2"])?;
+    let (flooder, asker) = (
+        client(&host, "flooder", &["blue"])?,
+        client(&host, "asker", &["blue"])?,
+    );
+    let vip = crate::v4(&addresses(&asker, "web", 2)?, 80)?;
+    addresses(&asker, "tasks.web", 4)?;
+    let target: std::net::SocketAddr = vip.parse()?;
+    // Datagrams to ever another port: each is a flow of its own.
+    let flood = std::thread::spawn(move || {
+        flooder.inside(|| {
+            for round in 0..20_u16 {
+                let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+                for port in 1..2_000 {
+                    // Some are refused, by the kernel on the way back.
+                    drop(socket.send_to(&round.to_be_bytes(), (target.ip(), port)));
+                }
+            }
+            Ok::<_, std::io::Error>(())
+        })
+    });
+    while !flood.is_finished() {
+        asker.get(&vip)?;
+    }
+    flood
+        .join()
+        .map_err(|_panic| anyhow::anyhow!("the flood panicked"))???;
+    asker.get(&vip)?;
+    host.finish()
+}

@@ -1,0 +1,137 @@
+//! Who reaches whom: VIPs from everywhere, several networks, isolation, the way out, `host` and `none`.
+
+use crate::{addresses, at, client, v4, with_blue};
+use anyhow::{Result, ensure};
+use shoal_tests::{HOST_V4, HOST_V6, Host, OUTSIDE_V4, OUTSIDE_V6, Outside, PATIENCE, until};
+use std::net::IpAddr;
+
+#[test]
+fn a_vip_answers_containers_its_own_service_and_the_host() -> Result<()> {
+    let host = with_blue("vip")?;
+    host.create_web("web", &["--network", "blue", "--replicas", "2"])?;
+    let asker = client(&host, "asker", &["blue"])?;
+    let vip = addresses(&asker, "web", 2)?;
+    addresses(&asker, "tasks.web", 4)?;
+    let own = host.task_net(&host.running("web", 2)?[0])?;
+    for address in vip {
+        for (who, net) in [
+            ("a container", &asker),
+            ("its own service", &own),
+            ("the host", &host.net()?),
+        ] {
+            let pages = Host::pages(net, &at(address, 80), 40)?;
+            ensure!(pages.len() == 2, "{who} at {address}: {pages:?}");
+        }
+        // Nobody listens on another port.
+        ensure!(
+            asker.get(&at(address, 81)).is_err(),
+            "{address} answers on port 81"
+        );
+    }
+    host.finish()
+}
+
+#[test]
+fn networks_are_apart_and_a_service_may_be_in_several() -> Result<()> {
+    let host = with_blue("apart")?;
+    host.shoal(&["network", "create", "red"])?;
+    host.create_web("web", &["--network", "blue"])?;
+    host.create_web("both", &["--network", "blue", "--network", "red"])?;
+    let (blue, red) = (client(&host, "b", &["blue"])?, client(&host, "r", &["red"])?);
+    let web: Vec<IpAddr> = [addresses(&blue, "web", 2)?, addresses(&blue, "tasks.web", 2)?].concat();
+    for address in &web {
+        blue.get(&at(*address, 80))?;
+        ensure!(
+            red.get(&at(*address, 80)).is_err(),
+            "{address} answers in another network"
+        );
+    }
+    ensure!(
+        red.lookup("web")?.is_empty(),
+        "a name is known in another network"
+    );
+    let (in_blue, in_red) = (addresses(&blue, "both", 2)?, addresses(&red, "both", 2)?);
+    for (net, there, elsewhere) in [(&blue, &in_blue, &in_red), (&red, &in_red, &in_blue)] {
+        for address in there {
+            net.get(&at(*address, 80))?;
+        }
+        for address in elsewhere {
+            ensure!(
+                net.get(&at(*address, 80)).is_err(),
+                "{address} answers in another network"
+            );
+        }
+    }
+    // It finds what is in either.
+    let both = host.task_net(&host.running("both", 1)?[0])?;
+    both.get(&v4(&addresses(&both, "web", 2)?, 80)?)?;
+    host.finish()
+}
+
+#[test]
+fn the_way_out_is_the_hosts_and_internal_networks_have_none() -> Result<()> {
+    let host = with_blue("out")?;
+    let outside = Outside::new(&host)?;
+    outside.serve(8000)?;
+    host.shoal(&["network", "create", "--internal", "vault"])?;
+    let open = client(&host, "open", &["blue"])?;
+    let vault = client(&host, "vault", &["vault"])?;
+    let no_network = client(&host, "plain", &["ingress"])?;
+    for (there, address) in [
+        (format!("{OUTSIDE_V4}:8000"), HOST_V4),
+        (format!("[{OUTSIDE_V6}]:8000"), HOST_V6),
+    ] {
+        for (who, net) in [("blue", &open), ("ingress", &no_network)] {
+            let seen = until(&format!("{who} to reach {there}"), PATIENCE, || net.get(&there))?;
+            ensure!(seen == address, "{who} was seen as {seen}");
+        }
+        ensure!(vault.get(&there).is_err(), "an internal network reaches {there}");
+    }
+    // Members of an internal network reach each other.
+    host.create_web("web", &["--network", "vault"])?;
+    vault.get(&v4(&addresses(&vault, "web", 2)?, 80)?)?;
+    host.finish()
+}
+
+#[test]
+fn what_listens_on_the_host_alone_is_not_for_containers() -> Result<()> {
+    let host = with_blue("closed")?;
+    let outside = Outside::new(&host)?;
+    host.net()?.listen("[::]:9999", drop)?;
+    outside.net.connect(&format!("{HOST_V4}:9999"))?;
+    let open = client(&host, "open", &["blue"])?;
+    for address in [format!("{HOST_V4}:9999"), format!("[{HOST_V6}]:9999")] {
+        ensure!(open.connect(&address).is_err(), "a container reaches {address}");
+    }
+    host.finish()
+}
+
+#[test]
+fn members_of_ingress_do_not_meet() -> Result<()> {
+    let host = Host::with_busybox("ingress")?;
+    host.create_web("web", &["--network", "ingress"])?;
+    let asker = client(&host, "asker", &["ingress"])?;
+    ensure!(asker.lookup("web")?.is_empty(), "found by name");
+    let own = host.task_net(&host.running("web", 1)?[0])?;
+    let mine = own.addresses()?;
+    ensure!(!mine.is_empty(), "it has no address");
+    for address in mine {
+        ensure!(asker.get(&at(address, 80)).is_err(), "{address} is reached");
+    }
+    host.finish()
+}
+
+#[test]
+fn host_and_none_are_what_they_say() -> Result<()> {
+    let host = Host::with_busybox("modes")?;
+    let shared = client(&host, "shared", &["host"])?;
+    host.net()?.listen("127.0.0.1:9999", drop)?;
+    shared.connect("127.0.0.1:9999")?;
+    let alone = host.task_net(&{
+        host.create("alone", &["--network", "none"], &shoal_tests::SLEEP)?;
+        host.running("alone", 1)?.remove(0)
+    })?;
+    ensure!(alone.addresses()?.is_empty(), "it has an address");
+    ensure!(alone.connect("127.0.0.1:9999").is_err(), "it reaches the host");
+    host.finish()
+}
