@@ -4,6 +4,7 @@
 //! reads a clock, a file, a socket or a random source: time, ids and input are arguments, so that a run
 //! can be replayed and the same state always gives the same bytes.
 
+pub mod allocator;
 pub mod constraint;
 pub mod dispatcher;
 pub mod explain;

@@ -16,7 +16,7 @@ pub use sessions::{PlannerInput, Refuse};
 
 use crate::{
     liveness::{self, Liveness},
-    model::{IdGen, Mode, NodeId, ServiceId, Slot, Timestamp, WallTime},
+    model::{IdGen, Mode, NetworkId, NodeId, ServiceId, Slot, Timestamp, WallTime},
     orchestrator::{global, replicated, slot, slot::Standing},
     reaper,
     scheduler::Scheduler,
@@ -176,6 +176,9 @@ impl Planner {
             reaper::reap_revisions(draft, &service);
             return 1;
         }
+        if let Some(network) = self.dirty.networks.pop_first() {
+            return self.look_at_network(draft, &network, budget);
+        }
         if self.scheduler.has_work() {
             let used = self.scheduler.run(draft, budget);
             self.absorb(draft, Scheduling::Here);
@@ -185,6 +188,7 @@ impl Planner {
     }
 
     fn look_at_slot(&mut self, draft: &mut Draft<'_>, id: &ServiceId, slot: &Slot) {
+        let mut lack = None;
         let again_at = match draft.view().service(id).cloned() {
             None => reaper::remove_slot(draft, id, slot),
             Some(service) => {
@@ -195,9 +199,11 @@ impl Planner {
                 if slot::is_updating(&service) {
                     self.dirty.updates.insert(id.clone());
                 }
+                lack = outcome.lack;
                 outcome.again_at
             }
         };
+        self.dirty.feeds(id, slot, lack);
         self.scheduler.slot_changed(draft.view(), id, slot);
         if let Some(at) = again_at {
             self.dirty.wake_at(at, Timer::Slot(id.clone(), slot.clone()));
@@ -233,6 +239,28 @@ impl Planner {
         } else if draft.len() != before {
             self.dirty.updates.insert(id.clone());
         }
+    }
+
+    /// Gives addresses to who waits for one of the network, as long as there are any, and lets a removed network go.
+    fn look_at_network(&mut self, draft: &mut Draft<'_>, id: &NetworkId, budget: usize) -> usize {
+        if let Some(at) = reaper::reap_network(draft, id) {
+            self.dirty.wake_at(at, Timer::Network(id.clone()));
+        }
+        let mut used = 1;
+        while let Some((service, slot)) = self.dirty.hungry(id) {
+            if used > budget {
+                self.dirty.networks.insert(id.clone());
+                break;
+            }
+            used += 1;
+            self.look_at_slot(draft, &service, &slot);
+            self.absorb(draft, Scheduling::Elsewhere);
+            if self.dirty.hungry(id) == Some((service, slot)) {
+                // It got none, so that nobody behind it would.
+                break;
+            }
+        }
+        used
     }
 
     /// Marks dirty what the plan itself has changed.

@@ -1,10 +1,10 @@
 //! Forgets what nobody needs: ended tasks beyond the history limit, tasks of removed services, tasks of
-//! nodes that are gone, and revisions that nothing names.
+//! nodes that are gone, revisions that nothing names, and removed networks whose addresses have rested.
 //!
 //! Called by the planner slot by slot and service by service. It never stops a task that shall run.
 
 use crate::{
-    model::{DesiredState, Service, ServiceId, Slot, Task, TaskState, Timestamp},
+    model::{DesiredState, NetworkId, Service, ServiceId, Slot, Task, TaskState, Timestamp},
     orchestrator::tasks::{NodeStanding, is_live, is_unassigned, node_standing, of_slot, stop},
     planner::Draft,
     store::{ObjectKey, StoreView},
@@ -101,6 +101,20 @@ pub(crate) fn reap_revisions(draft: &mut Draft<'_>, id: &ServiceId) {
         };
         draft.delete(ObjectKey::Revision(key));
     }
+}
+
+/// Deletes a removed network once nobody holds an address of it and none rests. Says when that will be, if it is only
+/// the rest that is missing.
+pub(crate) fn reap_network(draft: &mut Draft<'_>, id: &NetworkId) -> Option<Timestamp> {
+    let network = draft.view().network(id).filter(|network| network.status.removed)?;
+    if draft.view().holders(id).next().is_some() {
+        return None;
+    }
+    let rests = draft.resting_until(network);
+    if rests.is_none() {
+        draft.delete(ObjectKey::Network(id.clone()));
+    }
+    rests
 }
 
 fn named_revisions(view: &StoreView, id: &ServiceId) -> BTreeSet<u64> {

@@ -41,6 +41,8 @@ pub enum RefusalCode {
     TooLarge,
     /// Something else must go first.
     InUse,
+    /// No address, subnet or port is left to give.
+    Exhausted,
 }
 
 impl Refusal {

@@ -5,20 +5,24 @@
 //! unambiguous prefix of an id. Image digests are resolved before a request gets here.
 
 mod cluster;
+mod endpoint;
+mod network;
 mod node;
 mod service;
 mod stack;
+mod transaction;
 #[cfg(test)]
 mod tests;
 
 use crate::{
     model::{
-        Cluster, ClusterSpec, IdGen, Node, NodeId, NodeSpec, ServiceId, ServiceSpec, StackId, StackSpec,
+        Cluster, ClusterSpec, IdGen, NetworkId, NetworkSpec, Node, NodeId, NodeSpec, ServiceId, ServiceSpec, StackId, StackSpec,
         Timestamp, Version, WallTime,
     },
     refusal::{Refusal, RefusalCode},
     store::{Change, StoreView},
 };
+use transaction::Transaction;
 
 /// Changes in one user's transaction; a larger one would hold up everyone else's.
 pub const MAX_CHANGES: usize = 10_000;
@@ -51,6 +55,13 @@ pub enum Request {
         prune: bool,
     },
     RemoveStack {
+        reference: String,
+    },
+    CreateNetwork {
+        spec: NetworkSpec,
+    },
+    /// Only one that no service uses.
+    RemoveNetwork {
         reference: String,
     },
     UpdateNode {
@@ -91,12 +102,27 @@ pub enum Response {
     },
     Stack {
         id: StackId,
+        networks: Vec<StackNetworkChange>,
         changes: Vec<StackChange>,
+        warnings: Vec<String>,
+    },
+    Network {
+        id: NetworkId,
         warnings: Vec<String>,
     },
     Node {
         id: NodeId,
     },
+}
+
+/// What a stack's deploy or removal does to one of its own networks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StackNetworkChange {
+    /// The stored name.
+    pub network: String,
+    pub network_id: NetworkId,
+    pub action: StackAction,
+    pub details: Vec<String>,
 }
 
 /// What a stack's deploy or removal does to one service.
@@ -133,34 +159,9 @@ pub fn plan(
     request: &Request,
     ctx: &mut RequestContext<'_>,
 ) -> Result<(Vec<Change>, Response), Refusal> {
-    let (changes, response) = match request {
-        Request::CreateService { spec } => service::create(view, spec, ctx),
-        Request::UpdateService {
-            reference,
-            version,
-            spec,
-            force,
-        } => service::update(
-            view,
-            reference,
-            *version,
-            &service::Wanted { spec, force: *force },
-            ctx,
-        ),
-        Request::RemoveService { reference } => service::remove(view, reference),
-        Request::ScaleServices { scales } => service::scale(view, scales),
-        Request::DeployStack { spec, prune } => stack::deploy(view, spec, *prune, ctx),
-        Request::RemoveStack { reference } => stack::remove(view, reference),
-        Request::UpdateNode {
-            reference,
-            version,
-            spec,
-        } => node::update(view, reference, *version, spec),
-        Request::RemoveNode { reference } => node::remove(view, reference),
-        Request::UpdateCluster { version, spec } => cluster::update(view, *version, spec),
-        Request::Bootstrap { cluster, node } => cluster::bootstrap(view, cluster, node),
-        Request::AddNode { node } => node::add(view, node),
-    }?;
+    let mut tx = Transaction::new(view, ctx);
+    let response = write(&mut tx, request)?;
+    let changes = tx.finish();
     if changes.len() > MAX_CHANGES {
         return Err(Refusal::new(
             RefusalCode::TooLarge,
@@ -172,6 +173,33 @@ pub fn plan(
         .with_hint("split it"));
     }
     Ok((changes, response))
+}
+
+fn write(tx: &mut Transaction<'_>, request: &Request) -> Result<Response, Refusal> {
+    match request {
+        Request::CreateService { spec } => service::create(tx, spec),
+        Request::UpdateService {
+            reference,
+            version,
+            spec,
+            force,
+        } => service::update(tx, reference, *version, &service::Wanted { spec, force: *force }),
+        Request::RemoveService { reference } => service::remove(tx, reference),
+        Request::ScaleServices { scales } => service::scale(tx, scales),
+        Request::DeployStack { spec, prune } => stack::deploy(tx, spec, *prune),
+        Request::RemoveStack { reference } => stack::remove(tx, reference),
+        Request::CreateNetwork { spec } => network::create(tx, spec),
+        Request::RemoveNetwork { reference } => network::remove(tx, reference),
+        Request::UpdateNode {
+            reference,
+            version,
+            spec,
+        } => node::update(tx, reference, *version, spec),
+        Request::RemoveNode { reference } => node::remove(tx, reference),
+        Request::UpdateCluster { version, spec } => cluster::update(tx, *version, spec),
+        Request::Bootstrap { cluster, node } => cluster::bootstrap(tx, cluster, node),
+        Request::AddNode { node } => Ok(node::add(tx, node)),
+    }
 }
 
 /// Refuses a write made from a version that is no longer the current one.

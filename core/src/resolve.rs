@@ -3,7 +3,7 @@
 //! Called by `request` for writes and by the shell for reads, so that both find the same object.
 
 use crate::{
-    model::{Node, Service, Stack, Task},
+    model::{Network, Node, Service, Stack, Task},
     refusal::{Refusal, RefusalCode},
     store::StoreView,
 };
@@ -39,6 +39,25 @@ pub fn stack<'a>(view: &'a StoreView, reference: &str) -> Result<&'a Arc<Stack>,
         reference,
         view.stacks().filter(|s| s.id.as_str().starts_with(reference)),
         |s| s.spec.name.clone(),
+    )
+}
+
+/// A network. One that is removed and whose addresses still rest is not found.
+pub fn network<'a>(view: &'a StoreView, reference: &str) -> Result<&'a Arc<Network>, Refusal> {
+    let there = |network: &&Arc<Network>| !network.status.removed;
+    let by_id = reference.parse().ok().and_then(|id| view.network(&id));
+    if let Some(found) = by_id.filter(there) {
+        return Ok(found);
+    }
+    if let Some(found) = view.network_by_name(reference) {
+        return Ok(found);
+    }
+    one(
+        "network",
+        reference,
+        view.networks()
+            .filter(|n| there(n) && n.id.as_str().starts_with(reference)),
+        |n| n.spec.name.clone(),
     )
 }
 

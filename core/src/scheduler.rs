@@ -14,7 +14,7 @@ pub(crate) use filter::Refused;
 
 use crate::{
     model::{DesiredState, NodeId, RevisionKey, ServiceId, Slot, Task, TaskId, TaskState, WaitCode},
-    orchestrator::tasks::{is_live, is_stopped, is_unassigned},
+    orchestrator::tasks::{is_live, is_stopped, is_unassigned, lacks_address},
     planner::Draft,
     store::StoreView,
     waiting,
@@ -56,7 +56,7 @@ impl Scheduler {
     /// A task changed: take it up if it needs a node, and forget it if it does not.
     pub(crate) fn task_changed(&mut self, task: &Task) {
         self.forget(task);
-        if is_unassigned(task) && is_live(task) {
+        if is_unassigned(task) && is_live(task) && !lacks_address(task) {
             let group = self.pending.entry(task.revision_key()).or_default();
             group.insert(task.id.clone());
         }

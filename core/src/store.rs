@@ -7,6 +7,7 @@
 mod digest;
 mod entry;
 mod export;
+mod numbers;
 mod object;
 mod tables;
 #[cfg(test)]
@@ -16,6 +17,8 @@ mod view;
 pub use digest::DIGEST_VERSION;
 pub use entry::{Applied, DigestCheck, DropReason, ENTRY_VERSION, Entry, Event, EventKind, RequestOutcome};
 pub use export::{Export, ImportError};
+pub use numbers::Holder;
+pub(crate) use numbers::held_by_task;
 pub use object::{Change, Kind, Object, ObjectKey};
 pub use tables::REQUESTS_KEPT;
 pub use view::StoreView;

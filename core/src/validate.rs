@@ -5,10 +5,12 @@
 
 mod container;
 mod names;
+mod network;
 mod service;
 #[cfg(test)]
 mod tests;
 
+pub use network::network;
 pub use service::{MAX_REPLICAS, service, stack};
 
 use crate::{
@@ -23,6 +25,15 @@ const MAX_TEXT_BYTES: usize = 64 * 1024;
 
 /// The longest host name of Linux is 64 bytes, of DNS 253.
 const MAX_WORD_BYTES: usize = 255;
+
+/// Routes that a node may report: every new network is compared with them.
+pub const MAX_ROUTES: usize = 1024;
+
+/// Problems that a node may report: a person reads them.
+pub const MAX_PROBLEMS: usize = 64;
+
+/// Bytes of a problem, or of what would help.
+const MAX_PROBLEM_BYTES: usize = 1024;
 
 /// The checks of a node's spec.
 pub fn node(spec: &NodeSpec) -> Vec<FieldFault> {
@@ -48,6 +59,20 @@ pub fn description(description: &NodeDescription) -> Vec<FieldFault> {
         }
     }
     labels(&mut faults, "engine_labels", &description.engine_labels);
+    if description.routes.len() > MAX_ROUTES {
+        faults.expected("routes", "at most 1024", description.routes.len());
+    }
+    if description.problems.len() > MAX_PROBLEMS {
+        faults.expected("problems", "at most 64", description.problems.len());
+    }
+    for (n, problem) in description.problems.iter().enumerate() {
+        for (part, text) in [("what", &problem.what), ("remedy", &problem.remedy)] {
+            if text.len() > MAX_PROBLEM_BYTES || text.chars().any(char::is_control) {
+                let found = format!("{} bytes: {text:.64?}", text.len());
+                faults.expected(format!("problems[{n}].{part}"), "one line of at most 1024 bytes", found);
+            }
+        }
+    }
     faults.found
 }
 
@@ -79,6 +104,7 @@ pub fn cluster(spec: &ClusterSpec) -> Vec<FieldFault> {
             format!("expected at least 1h, found {:?}", spec.certificate_life),
         );
     }
+    network::pools(&mut faults, &spec.pools);
     faults.found
 }
 

@@ -3,7 +3,7 @@
 //! One number per holder and network gives its addresses in every range of the network, so that the IPv4 and the
 //! IPv6 address of an endpoint are allocated together. Subnets of one cluster never overlap.
 
-use super::{Labels, Meta, NetworkId, StackId};
+use super::{Labels, Meta, NetworkId, PublishedPort, StackId, Timestamp};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -60,8 +60,21 @@ pub struct NetworkStatus {
     /// The ranges in force; no other network's.
     pub v4: Option<Ipv4Net>,
     pub v6: Option<Ipv6Net>,
-    /// The number given last: the next search begins behind it, so that a number rests as long as the range allows.
+    /// The number given last: the next search begins behind it.
     pub last: u32,
+    /// Numbers given back lately, which nobody is given yet. Sorted, disjoint.
+    pub resting: Vec<Rest>,
+    /// Nobody may join it any more, and its name is free: it goes when nobody holds an address of it and none rests.
+    pub removed: bool,
+}
+
+/// A range of numbers and when they may be given again. May hold more numbers than were given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Rest {
+    pub first: u32,
+    /// Of the range as well.
+    pub last: u32,
+    pub until: Timestamp,
 }
 
 /// The addresses of one holder in one network.
@@ -119,10 +132,13 @@ pub enum EndpointMode {
 /// What the system gave a service to be reached by.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceEndpoint {
-    /// One per network, in the order of the service's networks; none in the mode `DnsRoundRobin`, but for `ingress`.
+    /// The networks of the current revision: where the service has names.
+    pub networks: Vec<ResolvedUse>,
+    /// One for each of them but `ingress`, in their order, and none in the mode `DnsRoundRobin`; then one in `ingress`
+    /// where ports are published on every node.
     pub vips: Vec<Attachment>,
     /// The service's ports with every number chosen.
-    pub ports: Vec<super::PublishedPort>,
+    pub ports: Vec<PublishedPort>,
 }
 
 /// Where subnets come from; fixed when the cluster is made.

@@ -184,6 +184,16 @@ pub enum Protocol {
     Udp,
 }
 
+impl Protocol {
+    /// The word behind a port's number: `53/udp`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum PortMode {
     /// On the task's own node only.

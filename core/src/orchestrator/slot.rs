@@ -8,9 +8,12 @@
 
 use super::{
     global,
-    tasks::{Heritage, NodeStanding, create, is_live, is_stopped, node_standing, of_slot, stop},
+    tasks::{
+        Heritage, NodeStanding, attach, create, is_live, is_stopped, lacks_address, node_standing, of_slot, stop,
+    },
 };
 use crate::{
+    allocator::Lack,
     constraint,
     model::{
         Availability, DesiredState, Mode, RestartPolicy, Restarts, Service, Slot, Task, TaskState, Timestamp,
@@ -35,23 +38,25 @@ pub(crate) enum Standing {
 }
 
 /// What looking at a slot found.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     pub(crate) standing: Standing,
     /// When to look again though nothing happens.
     pub(crate) again_at: Option<Timestamp>,
+    /// Its task waits for an address.
+    pub(crate) lack: Option<Lack>,
 }
 
 /// Puts one slot in order.
 pub(crate) fn reconcile(draft: &mut Draft<'_>, service: &Service, slot: &Slot) -> Outcome {
     let tasks = of_slot(draft.view(), service, slot);
     let mut live: Vec<_> = tasks.iter().filter(|task| is_live(task)).collect();
-    let mut again_at = None;
+    let (mut again_at, mut lack) = (None, None);
     if let Some(newest) = live.pop() {
         for older in live {
             stop(draft, older, DesiredState::Shutdown, "another task has its slot");
         }
-        again_at = reconcile_live(draft, service, newest);
+        (again_at, lack) = reconcile_live(draft, service, newest);
     }
     let mut standing = standing(draft.view(), service, slot);
     if standing == Standing::Vacant
@@ -65,6 +70,7 @@ pub(crate) fn reconcile(draft: &mut Draft<'_>, service: &Service, slot: &Slot) -
     Outcome {
         standing,
         again_at: [again_at, reaped].into_iter().flatten().min(),
+        lack,
     }
 }
 
@@ -101,14 +107,18 @@ pub(crate) fn standing_of<'a>(
     }
 }
 
-fn reconcile_live(draft: &mut Draft<'_>, service: &Service, task: &Task) -> Option<Timestamp> {
+fn reconcile_live(
+    draft: &mut Draft<'_>,
+    service: &Service,
+    task: &Task,
+) -> (Option<Timestamp>, Option<Lack>) {
     if task.status.state.is_terminal() {
         restart_ended(draft, service, task);
-        return None;
+        return (None, None);
     }
     if let Some(why) = must_leave(draft.view(), task) {
         relocate(draft, service, task, why);
-        return None;
+        return (None, None);
     }
     promote(draft, service, task)
 }
@@ -174,10 +184,15 @@ pub(crate) fn must_leave(view: &StoreView, task: &Task) -> Option<&'static str> 
     (!met).then_some("its node no longer meets the placement constraints")
 }
 
-/// Lets a held task go once nothing holds it.
-fn promote(draft: &mut Draft<'_>, service: &Service, task: &Task) -> Option<Timestamp> {
+/// Lets a held task go once nothing holds it, and gives it the addresses that it waits for.
+fn promote(
+    draft: &mut Draft<'_>,
+    service: &Service,
+    task: &Task,
+) -> (Option<Timestamp>, Option<Lack>) {
     let mut next = task.clone();
     let mut again_at = None;
+    let lack = lacks_address(task).then(|| attach(draft, &mut next)).flatten();
     if task.desired == DesiredState::Ready {
         let delayed = task.not_before.filter(|at| *at > draft.now);
         again_at = delayed;
@@ -193,7 +208,7 @@ fn promote(draft: &mut Draft<'_>, service: &Service, task: &Task) -> Option<Time
         next.wait = waiting::after_report(&next, None, draft.now);
     }
     draft.put_task(next);
-    again_at
+    (again_at, lack)
 }
 
 /// The restart policy that the task was made with; Swarm's default for one whose revision is gone.

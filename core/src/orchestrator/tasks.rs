@@ -4,8 +4,9 @@
 //! never runs twice.
 
 use crate::{
+    allocator::Lack,
     model::{
-        DesiredState, Meta, Node, NodeState, Restarts, Service, Slot, Task, TaskId, TaskState, TaskStatus,
+        DesiredState, Meta, NetworkId, Node, NodeState, Restarts, Service, Slot, Task, TaskId, TaskState, TaskStatus,
         Timestamp, WaitCode,
     },
     planner::Draft,
@@ -104,8 +105,39 @@ pub(crate) fn create(draft: &mut Draft<'_>, service: &Service, slot: &Slot, heri
         restarts: heritage.restarts,
         wait: None,
     };
-    task.wait = Some(waiting::wait(&task, WaitCode::Unscheduled, "", draft.now));
+    attach(draft, &mut task);
     draft.put_task(task);
+}
+
+/// Does it wait for an address? Then it is not to be placed yet.
+pub(crate) fn lacks_address(task: &Task) -> bool {
+    let code = task.wait.as_ref().map(|wait| wait.code);
+    task.status.state == TaskState::New && code == Some(WaitCode::NoAddress)
+}
+
+/// Gives a new task its addresses. Where a network has none it waits, and the caller hears of the first such network.
+pub(crate) fn attach(draft: &mut Draft<'_>, task: &mut Task) -> Option<Lack> {
+    let revision = draft.view().revision(&task.revision_key()).cloned();
+    let networks = revision.as_ref().map_or(&[][..], |revision| &revision.networks);
+    match draft.addresses(networks) {
+        Ok(attachments) => {
+            task.attachments = attachments;
+            task.wait = Some(waiting::wait(task, WaitCode::Unscheduled, "", draft.now));
+            None
+        }
+        Err(lack) => {
+            let detail = no_address(draft.view(), &lack.network);
+            task.wait = Some(waiting::wait(task, WaitCode::NoAddress, detail, draft.now));
+            Some(lack)
+        }
+    }
+}
+
+pub(crate) fn no_address(view: &StoreView, network: &NetworkId) -> String {
+    let name = view
+        .network(network)
+        .map_or(network.as_str(), |network| network.spec.name.as_str());
+    format!("network {name:?} has no address free")
 }
 
 /// Asks for a task's end. One that no node was told of is simply forgotten.

@@ -5,10 +5,11 @@
 
 use super::{Scheduling, draft::Touched};
 use crate::{
-    model::{Node, NodeId, Service, ServiceId, Slot, Task, Timestamp},
+    allocator::Lack,
+    model::{NetworkId, Node, NodeId, Service, ServiceId, Slot, Task, Timestamp},
     orchestrator::{global, slot, tasks::is_live},
     scheduler::Scheduler,
-    store::{Event, EventKind, Object, StoreView},
+    store::{Event, EventKind, Object, StoreView, held_by_task},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) enum Timer {
     Slot(ServiceId, Slot),
     Update(ServiceId),
+    Network(NetworkId),
 }
 
 #[derive(Debug, Default)]
@@ -30,6 +32,12 @@ pub(crate) struct Dirty {
     pub(crate) services: BTreeSet<ServiceId>,
     pub(crate) updates: BTreeSet<ServiceId>,
     pub(crate) revisions: BTreeSet<ServiceId>,
+    /// Who waits for an address of these, and whether removed ones can go.
+    pub(crate) networks: BTreeSet<NetworkId>,
+    /// Slots whose task waits for an address, by the network that had none when the task was last looked at.
+    hungry: BTreeMap<NetworkId, BTreeSet<(ServiceId, Slot)>>,
+    /// The same by slot.
+    hungry_for: BTreeMap<(ServiceId, Slot), NetworkId>,
     /// Services that a change of any node may concern.
     globals: BTreeSet<ServiceId>,
     timers: BTreeSet<(Timestamp, Timer)>,
@@ -52,6 +60,8 @@ impl Dirty {
                 self.revisions.insert(id.clone());
             }
         }
+        let removed = view.networks().filter(|network| network.status.removed);
+        self.networks.extend(removed.map(|network| network.id.clone()));
     }
 
     pub(crate) fn has_work(&self) -> bool {
@@ -60,7 +70,8 @@ impl Dirty {
             && self.slots.is_empty()
             && self.services.is_empty()
             && self.updates.is_empty()
-            && self.revisions.is_empty())
+            && self.revisions.is_empty()
+            && self.networks.is_empty())
     }
 
     pub(crate) fn next_timer(&self) -> Option<Timestamp> {
@@ -92,7 +103,47 @@ impl Dirty {
                 Timer::Update(service) => {
                     self.updates.insert(service);
                 }
+                Timer::Network(network) => {
+                    self.networks.insert(network);
+                }
             }
+        }
+    }
+
+    /// Notes whether the slot's task waits for an address, and for which network's.
+    pub(crate) fn feeds(&mut self, service: &ServiceId, slot: &Slot, lack: Option<Lack>) {
+        let key = (service.clone(), slot.clone());
+        if let Some(before) = self.hungry_for.remove(&key)
+            && let Some(slots) = self.hungry.get_mut(&before)
+        {
+            slots.remove(&key);
+            if slots.is_empty() {
+                self.hungry.remove(&before);
+            }
+        }
+        let Some(lack) = lack else {
+            return;
+        };
+        if let Some(at) = lack.again_at {
+            self.wake_at(at, Timer::Network(lack.network.clone()));
+        }
+        self.hungry
+            .entry(lack.network.clone())
+            .or_default()
+            .insert(key.clone());
+        self.hungry_for.insert(key, lack.network);
+    }
+
+    /// The first slot that waits for an address of the network.
+    pub(crate) fn hungry(&self, network: &NetworkId) -> Option<(ServiceId, Slot)> {
+        self.hungry.get(network)?.first().cloned()
+    }
+
+    /// An address of the network was given back.
+    fn freed(&mut self, view: &StoreView, network: &NetworkId) {
+        let removed = view.network(network).is_some_and(|network| network.status.removed);
+        if removed || self.hungry.contains_key(network) {
+            self.networks.insert(network.clone());
         }
     }
 
@@ -139,7 +190,10 @@ impl Dirty {
             Object::Cluster(_) => self
                 .sweeps
                 .extend(view.services().map(|service| service.id.clone())),
-            Object::Revision(_) | Object::Stack(_) | Object::Network(_) => {}
+            Object::Network(network) => {
+                self.networks.insert(network.id.clone());
+            }
+            Object::Revision(_) | Object::Stack(_) => {}
         }
     }
 
@@ -178,6 +232,13 @@ impl Dirty {
             match touched.new.as_deref() {
                 Some(new) => scheduler.task_changed(new),
                 None => scheduler.forget(task),
+            }
+        }
+        if let Some(old) = sides[0]
+            && sides[1].is_none_or(|new| held_by_task(new).is_empty())
+        {
+            for place in held_by_task(old) {
+                self.freed(view, &place.network);
             }
         }
         if touched.new.is_none() {

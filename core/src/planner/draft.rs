@@ -4,8 +4,10 @@
 //! has just made. Several changes of one object become one. It decides nothing.
 
 use crate::{
-    model::{IdGen, Node, Service, Task, TaskId, Timestamp, WallTime},
-    store::{Change, Object, ObjectKey, StoreView},
+    allocator::{Lack, Numbers},
+    model::{Attachment, IdGen, Network, Node, ResolvedUse, Service, Task, TaskId, Timestamp, WallTime},
+    orchestrator::tasks::is_unassigned,
+    store::{Change, Object, ObjectKey, StoreView, held_by_task},
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -22,6 +24,7 @@ pub(crate) struct Draft<'a> {
     view: StoreView,
     changes: BTreeMap<ObjectKey, Change>,
     touched: Vec<Touched>,
+    numbers: Numbers,
     pub(crate) ids: &'a mut IdGen,
     pub(crate) now: Timestamp,
     pub(crate) wall: WallTime,
@@ -34,6 +37,7 @@ impl<'a> Draft<'a> {
             view: base.clone(),
             changes: BTreeMap::new(),
             touched: Vec::new(),
+            numbers: Numbers::default(),
             ids,
             now,
             wall,
@@ -53,6 +57,11 @@ impl<'a> Draft<'a> {
         }
         let new = Arc::new(task);
         self.put(new.clone().into());
+        if let Some(old) = &old
+            && held_by_task(&new).is_empty()
+        {
+            self.give_back(old);
+        }
         self.touched.push(Touched { old, new: Some(new) });
     }
 
@@ -61,10 +70,32 @@ impl<'a> Draft<'a> {
             return;
         };
         self.delete(ObjectKey::Task(id.clone()));
+        self.give_back(&old);
         self.touched.push(Touched {
             old: Some(old),
             new: None,
         });
+    }
+
+    /// An address in each network, or none at all. They are the task's that is put with them next.
+    pub(crate) fn addresses(&mut self, networks: &[ResolvedUse]) -> Result<Vec<Attachment>, Lack> {
+        let networks = networks.iter().map(|used| &used.network);
+        self.numbers.give(&self.view, networks, self.now)
+    }
+
+    /// When the last address that was given back in a network has rested.
+    pub(crate) fn resting_until(&self, network: &Network) -> Option<Timestamp> {
+        self.numbers.resting_until(network, self.now)
+    }
+
+    /// What a task held is free: after a rest, if any node was told of it.
+    fn give_back(&mut self, task: &Task) {
+        let held = held_by_task(task);
+        if is_unassigned(task) {
+            self.numbers.unused(held);
+        } else {
+            self.numbers.rest(&self.view, held, self.now);
+        }
     }
 
     pub(crate) fn put_service(&mut self, service: Service) {
@@ -105,7 +136,10 @@ impl<'a> Draft<'a> {
     }
 
     /// The finished plan, sorted by kind and id.
-    pub(crate) fn finish(self) -> Vec<Change> {
+    pub(crate) fn finish(mut self) -> Vec<Change> {
+        for network in self.numbers.changed(&self.view, self.now) {
+            self.put(network.into());
+        }
         self.changes.into_values().collect()
     }
 }

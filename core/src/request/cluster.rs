@@ -1,18 +1,19 @@
 //! The cluster's first entry, and changes of its settings. Called by `request::plan`; certificates and
 //! tokens are made by the shell and only stored here.
 
-use super::{Response, check_version};
+use super::{
+    Response, check_version, network,
+    transaction::{Planned, Transaction},
+};
 use crate::{
-    model::{Cluster, ClusterSpec, Node, Version},
+    model::{Cluster, ClusterSpec, INGRESS, NetworkSpec, Node, Version},
     refusal::{Refusal, RefusalCode},
-    store::{Change, StoreView},
     validate,
 };
 
-type Planned = Result<(Vec<Change>, Response), Refusal>;
-
-pub(super) fn bootstrap(view: &StoreView, cluster: &Cluster, node: &Node) -> Planned {
-    if let Some(there) = view.cluster() {
+/// The cluster, its first node and the network `ingress`.
+pub(super) fn bootstrap(tx: &mut Transaction<'_>, cluster: &Cluster, node: &Node) -> Planned<Response> {
+    if let Some(there) = tx.view.cluster() {
         return Err(Refusal::new(
             RefusalCode::Conflict,
             format!("this manager already belongs to cluster {}", there.id),
@@ -21,24 +22,38 @@ pub(super) fn bootstrap(view: &StoreView, cluster: &Cluster, node: &Node) -> Pla
     if let Some(refusal) = Refusal::of_faults(validate::cluster(&cluster.spec)) {
         return Err(refusal);
     }
-    let response = Response::Node { id: node.id.clone() };
-    Ok((vec![cluster.clone().into(), node.clone().into()], response))
+    tx.put(cluster.clone());
+    tx.put(node.clone());
+    let ingress = NetworkSpec {
+        name: INGRESS.to_owned(),
+        ipv6: cluster.spec.pools.v6.is_some(),
+        ingress: true,
+        ..NetworkSpec::default()
+    };
+    network::created(tx, ingress, None)?;
+    Ok(Response::Node { id: node.id.clone() })
 }
 
-pub(super) fn update(view: &StoreView, version: Version, spec: &ClusterSpec) -> Planned {
-    let Some(cluster) = view.cluster() else {
+pub(super) fn update(tx: &mut Transaction<'_>, version: Version, spec: &ClusterSpec) -> Planned<Response> {
+    let Some(cluster) = tx.base().cluster() else {
         return Err(Refusal::new(RefusalCode::NotFound, "there is no cluster yet"));
     };
     check_version("cluster", &cluster.spec.name, version, cluster.meta.version)?;
     if let Some(refusal) = Refusal::of_faults(validate::cluster(spec)) {
         return Err(refusal);
     }
-    if *spec == cluster.spec {
-        return Ok((Vec::new(), Response::Done));
+    if spec.pools != cluster.spec.pools {
+        return Err(Refusal::new(
+            RefusalCode::Unsupported,
+            "the ranges that networks are from are fixed when the cluster is made",
+        )
+        .with_field("pools"));
     }
-    let next = Cluster {
-        spec: spec.clone(),
-        ..Cluster::clone(cluster)
-    };
-    Ok((vec![next.into()], Response::Done))
+    if *spec != cluster.spec {
+        tx.put(Cluster {
+            spec: spec.clone(),
+            ..Cluster::clone(cluster)
+        });
+    }
+    Ok(Response::Done)
 }

@@ -3,19 +3,25 @@
 //! A node's role decides on its membership in Raft, which is not a write of this kind: changing it is
 //! refused here.
 
-use super::{Response, check_version};
+use super::{
+    Response, check_version,
+    transaction::{Planned, Transaction},
+};
 use crate::{
     model::{Node, NodeSpec, NodeState, Version},
     refusal::{Refusal, RefusalCode},
     resolve,
-    store::{Change, ObjectKey, StoreView},
+    store::ObjectKey,
     validate,
 };
 
-type Planned = Result<(Vec<Change>, Response), Refusal>;
-
-pub(super) fn update(view: &StoreView, reference: &str, version: Version, spec: &NodeSpec) -> Planned {
-    let node = resolve::node(view, reference)?;
+pub(super) fn update(
+    tx: &mut Transaction<'_>,
+    reference: &str,
+    version: Version,
+    spec: &NodeSpec,
+) -> Planned<Response> {
+    let node = resolve::node(tx.base(), reference)?;
     check_version("node", reference, version, node.meta.version)?;
     if let Some(refusal) = Refusal::of_faults(validate::node(spec)) {
         return Err(refusal);
@@ -26,18 +32,17 @@ pub(super) fn update(view: &StoreView, reference: &str, version: Version, spec: 
         );
     }
     let response = Response::Node { id: node.id.clone() };
-    if *spec == node.spec {
-        return Ok((Vec::new(), response));
+    if *spec != node.spec {
+        tx.put(Node {
+            spec: spec.clone(),
+            ..Node::clone(node)
+        });
     }
-    let next = Node {
-        spec: spec.clone(),
-        ..Node::clone(node)
-    };
-    Ok((vec![next.into()], response))
+    Ok(response)
 }
 
-pub(super) fn remove(view: &StoreView, reference: &str) -> Planned {
-    let node = resolve::node(view, reference)?;
+pub(super) fn remove(tx: &mut Transaction<'_>, reference: &str) -> Planned<Response> {
+    let node = resolve::node(tx.base(), reference)?;
     let in_use = |message: String, hint: &str| Err(Refusal::new(RefusalCode::InUse, message).with_hint(hint));
     if node.manager.is_some() {
         return in_use(
@@ -55,16 +60,13 @@ pub(super) fn remove(view: &StoreView, reference: &str) -> Planned {
         }
     }
     let id = node.id.clone();
-    Ok((
-        vec![Change::Delete(ObjectKey::Node(id.clone()))],
-        Response::Node { id },
-    ))
+    tx.delete(ObjectKey::Node(id.clone()));
+    Ok(Response::Node { id })
 }
 
-pub(super) fn add(view: &StoreView, node: &Node) -> Planned {
-    let response = Response::Node { id: node.id.clone() };
-    if view.node(&node.id).is_some() {
-        return Ok((Vec::new(), response));
+pub(super) fn add(tx: &mut Transaction<'_>, node: &Node) -> Response {
+    if tx.view.node(&node.id).is_none() {
+        tx.put(node.clone());
     }
-    Ok((vec![node.clone().into()], response))
+    Response::Node { id: node.id.clone() }
 }

@@ -3,19 +3,20 @@
 //! A revision is made only where something that tasks are made from changed; replicas and labels are
 //! changed in place. Removal deletes the service at once: the planner then stops what is left of it.
 
-use super::{RequestContext, Response, check_version};
+use super::{
+    Response, check_version, endpoint,
+    transaction::{Planned, Transaction},
+};
 use crate::{
     model::{
-        Meta, Mode, Revision, RevisionKey, Service, ServiceId, ServiceSpec, StackId, UpdateState,
+        Meta, Mode, Revision, RevisionKey, Service, ServiceId, ServiceSpec, StackId, StackSpec, UpdateState,
         UpdateStatus, Version,
     },
     refusal::{Refusal, RefusalCode},
     resolve,
-    store::{Change, ObjectKey, StoreView},
+    store::{ObjectKey, StoreView},
     validate,
 };
-
-type Planned = Result<(Vec<Change>, Response), Refusal>;
 
 /// What an update shall lead to.
 #[derive(Clone, Copy, Debug)]
@@ -25,49 +26,45 @@ pub(super) struct Wanted<'a> {
     pub(super) force: bool,
 }
 
-pub(super) fn create(view: &StoreView, spec: &ServiceSpec, ctx: &mut RequestContext<'_>) -> Planned {
+pub(super) fn create(tx: &mut Transaction<'_>, spec: &ServiceSpec) -> Planned<Response> {
     check(spec)?;
-    check_name_free(view, &spec.name)?;
-    let (id, changes) = created(spec.clone(), None, ctx);
+    check_name_free(&tx.view, &spec.name)?;
+    let id = created(tx, spec.clone(), None)?;
     let warnings = warnings(spec);
-    Ok((changes, Response::Service { id, warnings }))
+    Ok(Response::Service { id, warnings })
 }
 
 pub(super) fn update(
-    view: &StoreView,
+    tx: &mut Transaction<'_>,
     reference: &str,
     version: Version,
     wanted: &Wanted<'_>,
-    ctx: &RequestContext<'_>,
-) -> Planned {
-    let service = resolve::service(view, reference)?;
+) -> Planned<Response> {
+    let service = resolve::service(tx.base(), reference)?;
     check_version("service", &service.spec.name, version, service.meta.version)?;
     check(wanted.spec)?;
-    let changes = updated(view, service, wanted, ctx)?;
-    let response = Response::Service {
+    let stack = service.stack.as_ref().and_then(|id| tx.base().stack(id));
+    updated(tx, service, wanted, stack.map(|stack| &stack.spec))?;
+    Ok(Response::Service {
         id: service.id.clone(),
         warnings: warnings(wanted.spec),
-    };
-    Ok((changes, response))
+    })
 }
 
-pub(super) fn remove(view: &StoreView, reference: &str) -> Planned {
-    let id = resolve::service(view, reference)?.id.clone();
-    let changes = vec![Change::Delete(ObjectKey::Service(id.clone()))];
-    Ok((
-        changes,
-        Response::Service {
-            id,
-            warnings: Vec::new(),
-        },
-    ))
+pub(super) fn remove(tx: &mut Transaction<'_>, reference: &str) -> Planned<Response> {
+    let service = resolve::service(tx.base(), reference)?;
+    deleted(tx, service);
+    Ok(Response::Service {
+        id: service.id.clone(),
+        warnings: Vec::new(),
+    })
 }
 
-pub(super) fn scale(view: &StoreView, scales: &[(String, u32)]) -> Planned {
-    let (mut changes, mut ids) = (Vec::new(), Vec::new());
+pub(super) fn scale(tx: &mut Transaction<'_>, scales: &[(String, u32)]) -> Planned<Response> {
+    let mut ids = Vec::new();
     for (n, (reference, replicas)) in scales.iter().enumerate() {
         let field = format!("scales[{n}]");
-        let service = resolve::service(view, reference).map_err(|refusal| refusal.with_field(&field))?;
+        let service = resolve::service(tx.base(), reference).map_err(|refusal| refusal.with_field(&field))?;
         let mut next = Service::clone(service);
         match &mut next.spec.mode {
             Mode::Replicated { replicas: current } => *current = *replicas,
@@ -92,65 +89,76 @@ pub(super) fn scale(view: &StoreView, scales: &[(String, u32)]) -> Planned {
         }
         ids.push(service.id.clone());
         if next != **service {
-            changes.push(next.into());
+            tx.put(next);
         }
     }
-    Ok((changes, Response::Scaled { ids }))
+    Ok(Response::Scaled { ids })
 }
 
 /// A new service with its first revision. The spec has been checked.
 pub(super) fn created(
+    tx: &mut Transaction<'_>,
     spec: ServiceSpec,
-    stack: Option<StackId>,
-    ctx: &mut RequestContext<'_>,
-) -> (ServiceId, Vec<Change>) {
-    let id = ServiceId::mint(ctx.ids);
-    let revision = revision(&id, 1, &spec);
+    stack: Option<(&StackId, &StackSpec)>,
+) -> Planned<ServiceId> {
+    let endpoint = endpoint::endpoint(tx, &spec, stack.map(|(_, spec)| spec), None)?;
     let service = Service {
-        id: id.clone(),
+        id: ServiceId::mint(tx.ids),
         meta: Meta::default(),
         spec,
         revision: 1,
-        stack,
-        endpoint: crate::model::ServiceEndpoint::default(),
+        stack: stack.map(|(id, _)| id.clone()),
+        endpoint,
         update: None,
     };
-    (id, vec![revision.into(), service.into()])
+    let id = service.id.clone();
+    tx.put(revision(&service));
+    tx.put(service);
+    Ok(id)
 }
 
-/// The changes that bring a service to another spec; none if nothing differs. The spec has been checked.
+/// Brings a service to another spec; says whether anything differed. The spec has been checked.
 pub(super) fn updated(
-    view: &StoreView,
+    tx: &mut Transaction<'_>,
     service: &Service,
     wanted: &Wanted<'_>,
-    ctx: &RequestContext<'_>,
-) -> Result<Vec<Change>, Refusal> {
+    stack: Option<&StackSpec>,
+) -> Planned<bool> {
     let mut spec = wanted.spec.clone();
     check_kept(service, &spec)?;
     let current = service.spec.task.force_update;
     spec.task.force_update = spec.task.force_update.max(current) + u64::from(wanted.force);
     let mut next = service.clone();
-    let mut changes = Vec::new();
-    if spec.task != service.spec.task || spec.ports != service.spec.ports {
+    next.endpoint = endpoint::endpoint(tx, &spec, stack, Some(service))?;
+    let same = spec.task == service.spec.task
+        && next.endpoint.networks == service.endpoint.networks
+        && next.endpoint.ports == service.endpoint.ports;
+    next.spec = spec;
+    if !same {
         // Numbers count on from every revision kept, so that none is used twice.
-        let last = view.revisions_of_service(&service.id).map(|r| r.key.number).max();
-        let number = last.unwrap_or(0).max(service.revision) + 1;
-        changes.push(revision(&service.id, number, &spec).into());
-        next.revision = number;
-        next.update = Some(update_begun(number, ctx));
+        let last = tx.view.revisions_of_service(&service.id).map(|r| r.key.number).max();
+        next.revision = last.unwrap_or(0).max(service.revision) + 1;
+        next.update = Some(update_begun(next.revision, tx));
+        tx.put(revision(&next));
     } else if service
         .update
         .as_ref()
         .is_some_and(|u| u.state == UpdateState::Paused)
     {
         // Saying it again resumes a paused update, as in Swarm.
-        next.update = Some(update_begun(service.revision, ctx));
+        next.update = Some(update_begun(service.revision, tx));
     }
-    next.spec = spec;
-    if next != *service {
-        changes.push(next.into());
+    let differs = next != *service;
+    if differs {
+        tx.put(next);
     }
-    Ok(changes)
+    Ok(differs)
+}
+
+/// Deletes a service; its addresses rest.
+pub(super) fn deleted(tx: &mut Transaction<'_>, service: &Service) {
+    tx.numbers.rest(&tx.view, &service.endpoint.vips, tx.now);
+    tx.delete(ObjectKey::Service(service.id.clone()));
 }
 
 pub(super) fn check_name_free(view: &StoreView, name: &str) -> Result<(), Refusal> {
@@ -206,26 +214,27 @@ fn check_kept(service: &Service, spec: &ServiceSpec) -> Result<(), Refusal> {
     }
 }
 
-fn revision(service: &ServiceId, number: u64, spec: &ServiceSpec) -> Revision {
+/// What the service's tasks are made from as it is.
+fn revision(service: &Service) -> Revision {
     Revision {
         key: RevisionKey {
-            service: service.clone(),
-            number,
+            service: service.id.clone(),
+            number: service.revision,
         },
         meta: Meta::default(),
-        task: spec.task.clone(),
-        ports: spec.ports.clone(),
-        networks: Vec::new(),
+        task: service.spec.task.clone(),
+        ports: service.endpoint.ports.clone(),
+        networks: service.endpoint.networks.clone(),
     }
 }
 
-fn update_begun(revision: u64, ctx: &RequestContext<'_>) -> UpdateStatus {
+fn update_begun(revision: u64, tx: &Transaction<'_>) -> UpdateStatus {
     UpdateStatus {
         state: UpdateState::Updating,
         message: "update in progress".to_owned(),
         revision,
-        since: ctx.now,
-        started_at: ctx.wall,
+        since: tx.now,
+        started_at: tx.wall,
         finished_at: None,
         monitor_until: None,
     }

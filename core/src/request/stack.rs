@@ -1,117 +1,222 @@
-//! Deploying and removing a stack: all its services in one transaction.
+//! Deploying and removing a stack: all its networks and services in one transaction.
 //!
-//! A deploy compares what is stored with what is asked, service by service, and says of each what
-//! changes and what a user changed by hand since the last deploy. What the file says wins.
+//! A deploy compares what is stored with what is asked, network by network and service by service, and says of each
+//! what changes and what a user changed by hand since the last deploy. What the file says wins.
 
-use super::{RequestContext, Response, StackAction, StackChange, service};
+use super::{
+    Response, StackAction, StackChange, StackNetworkChange, network, service,
+    transaction::{Planned, Transaction},
+};
 use crate::{
-    model::{Meta, Mode, Service, ServiceSpec, Stack, StackId, StackSpec},
+    model::{
+        Meta, Mode, Network, NetworkSpec, Service, ServiceSpec, Stack, StackId, StackNetwork, StackSpec,
+    },
     refusal::{Refusal, RefusalCode},
     resolve,
-    store::{Change, ObjectKey, StoreView},
+    store::{ObjectKey, StoreView},
     validate,
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
-type Planned = Result<(Vec<Change>, Response), Refusal>;
-
-pub(super) fn deploy(
-    view: &StoreView,
-    spec: &StackSpec,
-    prune: bool,
-    ctx: &mut RequestContext<'_>,
-) -> Planned {
+pub(super) fn deploy(tx: &mut Transaction<'_>, spec: &StackSpec, prune: bool) -> Planned<Response> {
     if let Some(refusal) = Refusal::of_faults(validate::stack(spec)) {
         return Err(refusal);
     }
-    let old = view.stack_by_name(&spec.name);
-    let id = old.map_or_else(|| StackId::mint(ctx.ids), |stack| stack.id.clone());
+    let old = tx.base().stack_by_name(&spec.name).cloned();
+    let id = old
+        .as_ref()
+        .map_or_else(|| StackId::mint(tx.ids), |stack| stack.id.clone());
+    let mut stored = spec.clone();
+    name_all(&mut stored);
     let mut deploy = Deploy {
-        view,
-        old: old.map(|stack| &stack.spec),
-        id: id.clone(),
-        changes: Vec::new(),
+        old: old.as_ref().map(|stack| &stack.spec),
+        id: &id,
+        spec: &stored,
+        networks: Vec::new(),
         said: Vec::new(),
     };
-    let (mut wanted, mut warnings) = (BTreeSet::new(), Vec::new());
-    let mut stored = spec.clone();
-    for (name, service) in &mut stored.services {
-        service.name = format!("{}_{name}", spec.name);
-        wanted.insert(service.name.clone());
+    deploy.networks(tx)?;
+    let wanted: BTreeSet<&String> = stored.services.values().map(|service| &service.name).collect();
+    let (kept, left): (Vec<_>, Vec<_>) = of_stack(tx.base(), &id)
+        .into_iter()
+        .partition(|service| wanted.contains(&service.spec.name));
+    // What is pruned gives its ports and addresses to the others.
+    for service in left.iter().filter(|_| prune) {
+        service::deleted(tx, service);
+    }
+    tx.going = kept.into_iter().map(|service| service.id.clone()).collect();
+    let mut warnings = Vec::new();
+    for (name, service) in &stored.services {
         warnings.extend(service::warnings(service));
-        deploy.service(name, service, ctx)?;
+        deploy.service(tx, name, service)?;
     }
-    let left: Vec<_> = view
-        .services_of_stack(&id)
-        .filter(|service| !wanted.contains(&service.spec.name))
-        .collect();
     for service in left {
-        deploy.left(service, prune);
+        deploy.left(&service, prune);
     }
-    let next = Stack {
-        id: id.clone(),
-        meta: old.map_or_else(Meta::default, |stack| stack.meta),
-        spec: stored,
-        revision: old.map_or(0, |stack| stack.revision) + 1,
-    };
-    let Deploy {
-        mut changes, said, ..
-    } = deploy;
-    if !changes.is_empty() || old.is_none_or(|old| old.spec != next.spec) {
-        changes.push(next.into());
+    deploy.left_networks(tx, prune);
+    let Deploy { networks, said, .. } = deploy;
+    if !tx.is_empty() || old.as_ref().is_none_or(|old| old.spec != stored) {
+        tx.put(Stack {
+            id: id.clone(),
+            meta: old.as_ref().map_or_else(Meta::default, |stack| stack.meta),
+            revision: old.as_ref().map_or(0, |stack| stack.revision) + 1,
+            spec: stored,
+        });
     }
-    let response = Response::Stack {
+    Ok(Response::Stack {
         id,
+        networks,
         changes: said,
         warnings,
-    };
-    Ok((changes, response))
+    })
 }
 
-pub(super) fn remove(view: &StoreView, reference: &str) -> Planned {
-    let stack = resolve::stack(view, reference)?;
-    let mut changes = vec![Change::Delete(ObjectKey::Stack(stack.id.clone()))];
+pub(super) fn remove(tx: &mut Transaction<'_>, reference: &str) -> Planned<Response> {
+    let stack = resolve::stack(tx.base(), reference)?;
+    tx.delete(ObjectKey::Stack(stack.id.clone()));
     let mut said = Vec::new();
-    for service in view.services_of_stack(&stack.id) {
-        changes.push(Change::Delete(ObjectKey::Service(service.id.clone())));
-        said.push(change(service, StackAction::Remove, Vec::new()));
+    for service in of_stack(tx.base(), &stack.id) {
+        service::deleted(tx, &service);
+        said.push(change(&service, StackAction::Remove, Vec::new()));
     }
-    let response = Response::Stack {
+    let mut networks = Vec::new();
+    for network in own_networks(tx.base(), &stack.id) {
+        let users = network::users(&tx.view, &network);
+        if users.is_empty() {
+            network::removed(tx, &network);
+            networks.push(network_change(&network, StackAction::Remove, Vec::new()));
+        } else {
+            let detail = format!("still used by {}; it is no stack's any more", network::listed(&users));
+            networks.push(network_change(&network, StackAction::Keep, vec![detail]));
+            let mut next = Network::clone(&network);
+            next.stack = None;
+            tx.put(next);
+        }
+    }
+    Ok(Response::Stack {
         id: stack.id.clone(),
+        networks,
         changes: said,
         warnings: Vec::new(),
-    };
-    Ok((changes, response))
+    })
+}
+
+/// Gives services and networks the names under which they are stored.
+fn name_all(stack: &mut StackSpec) {
+    for (name, service) in &mut stack.services {
+        service.name = format!("{}_{name}", stack.name);
+    }
+    for (name, network) in &mut stack.networks {
+        match network {
+            StackNetwork::Own(spec) if spec.name.is_empty() => spec.name = format!("{}_{name}", stack.name),
+            StackNetwork::Own(_) | StackNetwork::External(_) => {}
+        }
+    }
+}
+
+fn of_stack(view: &StoreView, id: &StackId) -> Vec<Arc<Service>> {
+    view.services_of_stack(id).cloned().collect()
+}
+
+fn own_networks(view: &StoreView, id: &StackId) -> Vec<Arc<Network>> {
+    let own = view.networks().filter(|network| network.stack.as_ref() == Some(id));
+    own.cloned().collect()
 }
 
 /// One deploy under way.
 struct Deploy<'a> {
-    view: &'a StoreView,
     /// What was deployed last.
     old: Option<&'a StackSpec>,
-    id: StackId,
-    changes: Vec<Change>,
+    id: &'a StackId,
+    /// As it is stored.
+    spec: &'a StackSpec,
+    networks: Vec<StackNetworkChange>,
     said: Vec<StackChange>,
 }
 
 impl Deploy<'_> {
-    fn service(
-        &mut self,
-        name: &str,
-        spec: &ServiceSpec,
-        ctx: &mut RequestContext<'_>,
-    ) -> Result<(), Refusal> {
-        let at = |refusal: Refusal| {
-            let field = refusal.field.clone().unwrap_or_default();
-            refusal.with_field(
-                format!("services.{name}.{field}")
-                    .trim_end_matches('.')
-                    .to_owned(),
-            )
+    fn networks(&mut self, tx: &mut Transaction<'_>) -> Planned<()> {
+        for (name, network) in &self.spec.networks {
+            let at = |refusal: Refusal| in_field(&format!("networks.{name}"), refusal);
+            match network {
+                StackNetwork::Own(spec) => self.own_network(tx, spec).map_err(at)?,
+                StackNetwork::External(stored) if tx.view.network_by_name(stored).is_none() => {
+                    let message = format!("there is no network {stored:?}");
+                    let refusal = Refusal::new(RefusalCode::NotFound, message);
+                    return Err(at(refusal.with_hint("it is external to the stack: make it first")));
+                }
+                StackNetwork::External(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn own_network(&mut self, tx: &mut Transaction<'_>, spec: &NetworkSpec) -> Planned<()> {
+        let Some(current) = tx.base().network_by_name(&spec.name) else {
+            let network_id = network::created(tx, spec.clone(), Some(self.id))?;
+            self.networks.push(StackNetworkChange {
+                network: spec.name.clone(),
+                network_id,
+                action: StackAction::Create,
+                details: network::warnings(spec),
+            });
+            return Ok(());
         };
-        let Some(current) = self.view.service_by_name(&spec.name) else {
-            let (id, changes) = service::created(spec.clone(), Some(self.id.clone()), ctx);
-            self.changes.extend(changes);
+        if current.stack.as_ref() != Some(self.id) {
+            let message = format!("there is already a network {:?}, which is not of this stack", spec.name);
+            return Err(Refusal::new(RefusalCode::Conflict, message)
+                .with_hint("rename it, declare it external, or remove that network"));
+        }
+        if fixed(&current.spec) != fixed(spec) {
+            let message = format!(
+                "network {:?} is there with other subnets, driver or options; they are fixed when it is made",
+                spec.name
+            );
+            return Err(Refusal::new(RefusalCode::InUse, message)
+                .with_hint("remove the stack first, or give the network another name"));
+        }
+        let mut action = StackAction::Keep;
+        if current.spec != *spec {
+            let mut next = Network::clone(current);
+            next.spec = spec.clone();
+            tx.put(next);
+            action = StackAction::Update;
+        }
+        self.networks.push(network_change(current, action, Vec::new()));
+        Ok(())
+    }
+
+    /// Networks of the stack that the file no longer names. One that somebody uses stays.
+    fn left_networks(&mut self, tx: &mut Transaction<'_>, prune: bool) {
+        let named = |network: &Network| {
+            let mut own = self.spec.networks.values();
+            own.any(|own| matches!(own, StackNetwork::Own(spec) if spec.name == network.spec.name))
+        };
+        let left: Vec<_> = own_networks(tx.base(), self.id)
+            .into_iter()
+            .filter(|network| !named(network))
+            .collect();
+        for network in left {
+            let users = network::users(&tx.view, &network);
+            let detail = if !prune {
+                "no longer in the file; --prune removes it".to_owned()
+            } else if users.is_empty() {
+                network::removed(tx, &network);
+                self.networks
+                    .push(network_change(&network, StackAction::Remove, Vec::new()));
+                continue;
+            } else {
+                format!("no longer in the file; still used by {}", network::listed(&users))
+            };
+            self.networks
+                .push(network_change(&network, StackAction::Keep, vec![detail]));
+        }
+    }
+
+    fn service(&mut self, tx: &mut Transaction<'_>, name: &str, spec: &ServiceSpec) -> Planned<()> {
+        let at = |refusal: Refusal| in_field(&format!("services.{name}"), refusal);
+        let Some(current) = tx.base().service_by_name(&spec.name) else {
+            let id = service::created(tx, spec.clone(), Some((self.id, self.spec))).map_err(at)?;
             self.said.push(StackChange {
                 service: spec.name.clone(),
                 service_id: Some(id),
@@ -120,7 +225,7 @@ impl Deploy<'_> {
             });
             return Ok(());
         };
-        if current.stack.as_ref() != Some(&self.id) {
+        if current.stack.as_ref() != Some(self.id) {
             let message = format!(
                 "there is already a service {:?}, which is not of this stack",
                 spec.name
@@ -128,16 +233,15 @@ impl Deploy<'_> {
             return Err(at(Refusal::new(RefusalCode::Conflict, message)
                 .with_hint("rename the stack, or remove that service")));
         }
+        tx.going.remove(&current.id);
         let mut details = self.drift(name, current);
         let wanted = service::Wanted { spec, force: false };
-        let changes = service::updated(self.view, current, &wanted, ctx).map_err(at)?;
-        let action = if changes.is_empty() {
-            StackAction::Keep
-        } else {
+        let action = if service::updated(tx, current, &wanted, Some(self.spec)).map_err(at)? {
             details.extend(differences(&current.spec, spec));
             StackAction::Update
+        } else {
+            StackAction::Keep
         };
-        self.changes.extend(changes);
         self.said.push(change(current, action, details));
         Ok(())
     }
@@ -164,13 +268,35 @@ impl Deploy<'_> {
     /// A service of the stack that the file no longer names.
     fn left(&mut self, service: &Service, prune: bool) {
         if prune {
-            self.changes
-                .push(Change::Delete(ObjectKey::Service(service.id.clone())));
             self.said.push(change(service, StackAction::Remove, Vec::new()));
         } else {
             let detail = "no longer in the file; --prune removes it".to_owned();
             self.said.push(change(service, StackAction::Keep, vec![detail]));
         }
+    }
+}
+
+/// Puts the place in the file before the refusal's field.
+fn in_field(place: &str, refusal: Refusal) -> Refusal {
+    let field = refusal.field.clone().unwrap_or_default();
+    refusal.with_field(format!("{place}.{field}").trim_end_matches('.').to_owned())
+}
+
+/// What of a network's spec cannot change while it is there.
+fn fixed(spec: &NetworkSpec) -> NetworkSpec {
+    NetworkSpec {
+        labels: Default::default(),
+        attachable: false,
+        ..spec.clone()
+    }
+}
+
+fn network_change(network: &Network, action: StackAction, details: Vec<String>) -> StackNetworkChange {
+    StackNetworkChange {
+        network: network.spec.name.clone(),
+        network_id: network.id.clone(),
+        action,
+        details,
     }
 }
 
@@ -218,6 +344,11 @@ fn differences(old: &ServiceSpec, new: &ServiceSpec) -> Vec<String> {
     say(was.mounts != is.mounts, "volumes".to_owned());
     say(was.health != is.health, "healthcheck".to_owned());
     say(old.ports != new.ports, "ports".to_owned());
+    say(
+        (was.network, &old.task.networks) != (is.network, &new.task.networks),
+        "networks".to_owned(),
+    );
+    say(old.endpoint_mode != new.endpoint_mode, "endpoint mode".to_owned());
     say(old.labels != new.labels, "labels".to_owned());
     say(
         old.task.reservations != new.task.reservations || was.limits != is.limits,

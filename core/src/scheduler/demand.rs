@@ -3,7 +3,7 @@
 
 use crate::{
     constraint::{self, Constraint},
-    model::{Platform, PortMode, Preference, Protocol, Resources, Revision, RevisionKey},
+    model::{Platform, PortMode, Preference, PublishedPort, Resources, Revision, RevisionKey},
 };
 
 #[derive(Clone, Debug)]
@@ -13,7 +13,7 @@ pub(crate) struct Demand {
     pub(crate) constraints: Vec<Constraint>,
     pub(crate) platforms: Vec<Platform>,
     /// Published on the node itself.
-    pub(crate) ports: Vec<(Protocol, u16)>,
+    pub(crate) ports: Vec<PublishedPort>,
     /// 0 is no limit.
     pub(crate) max_replicas: u32,
     pub(crate) preferences: Vec<Preference>,
@@ -34,10 +34,10 @@ impl Demand {
     }
 }
 
-pub(super) fn host_ports(revision: &Revision) -> impl Iterator<Item = (Protocol, u16)> {
+pub(super) fn host_ports(revision: &Revision) -> impl Iterator<Item = PublishedPort> {
     revision
         .ports
         .iter()
         .filter(|port| port.mode == PortMode::Host && port.published != 0)
-        .map(|port| (port.protocol, port.published))
+        .copied()
 }

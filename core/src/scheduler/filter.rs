@@ -7,7 +7,7 @@
 use super::{Demand, table::Entry};
 use crate::{
     constraint::normal_arch,
-    model::{CpuNanos, NodeId, Platform, Protocol, Resources, WaitCode},
+    model::{CpuNanos, NodeId, Platform, Resources, WaitCode},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,7 +42,7 @@ pub(crate) fn check(entry: &Entry, demand: &Demand) -> Result<(), Filter> {
     if demand.resources.cpu > entry.free.cpu || demand.resources.memory > entry.free.memory {
         return Err(Filter::Resources);
     }
-    if demand.ports.iter().any(|port| entry.ports.contains_key(port)) {
+    if demand.ports.iter().any(|port| entry.has_port(port)) {
         return Err(Filter::HostPort);
     }
     if demand.max_replicas != 0 && entry.tasks_of(&demand.key.service) >= demand.max_replicas {
@@ -162,7 +162,7 @@ fn what(filter: Filter, demand: &Demand) -> String {
             let ports = demand
                 .ports
                 .iter()
-                .map(|(protocol, port)| format!("{port}/{}", protocol_name(*protocol)));
+                .map(|port| format!("{}/{}", port.published, port.protocol.name()));
             format!("host port already in use ({})", listed(ports))
         }
         Filter::MaxReplicas => format!("maximum of {} replicas per node reached", demand.max_replicas),
@@ -178,11 +178,4 @@ fn cores(cpu: CpuNanos) -> String {
     let thousandths = cpu.0 / 1_000_000;
     let text = format!("{}.{:03}", thousandths / 1000, thousandths % 1000);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-fn protocol_name(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-    }
 }

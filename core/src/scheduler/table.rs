@@ -6,8 +6,9 @@
 
 use super::{Demand, demand::host_ports};
 use crate::{
+    allocator::addresses_meet,
     model::{
-        Availability, Bytes, CpuNanos, Node, NodeId, NodeState, Protocol, Resources, RevisionKey, ServiceId,
+        Availability, Bytes, CpuNanos, Node, NodeId, NodeState, Protocol, PublishedPort, Resources, RevisionKey, ServiceId,
         TaskState, Timestamp,
     },
     orchestrator::tasks::{is_live, is_unassigned},
@@ -15,6 +16,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
     time::Duration,
 };
@@ -40,8 +42,8 @@ pub(crate) struct Entry {
     pub(crate) node: Arc<Node>,
     /// What no task on it has reserved.
     pub(crate) free: Resources,
-    /// Ports that tasks on it publish, and how many do.
-    pub(crate) ports: BTreeMap<(Protocol, u16), u32>,
+    /// Ports that tasks on it publish, with the address of the host where one was named.
+    ports: BTreeMap<(Protocol, u16), BTreeSet<Option<IpAddr>>>,
     tasks: u32,
     services: BTreeMap<ServiceId, u32>,
     failures: BTreeMap<RevisionKey, u32>,
@@ -71,6 +73,12 @@ impl Entry {
         if failures >= MANY_FAILURES { failures } else { 0 }
     }
 
+    /// Does a task on it publish this port on an address that meets the port's own?
+    pub(crate) fn has_port(&self, port: &PublishedPort) -> bool {
+        let taken = self.ports.get(&(port.protocol, port.published));
+        taken.is_some_and(|taken| taken.iter().any(|address| addresses_meet(*address, port.host_ip)))
+    }
+
     fn new(node: Arc<Node>) -> Self {
         let free = node.description.as_ref().map(|d| d.resources).unwrap_or_default();
         Self {
@@ -83,11 +91,12 @@ impl Entry {
         }
     }
 
-    fn reserve(&mut self, resources: &Resources, ports: impl Iterator<Item = (Protocol, u16)>) {
+    fn reserve(&mut self, resources: &Resources, ports: impl Iterator<Item = PublishedPort>) {
         self.free.cpu = CpuNanos(self.free.cpu.0.saturating_sub(resources.cpu.0));
         self.free.memory = Bytes(self.free.memory.0.saturating_sub(resources.memory.0));
         for port in ports {
-            *self.ports.entry(port).or_default() += 1;
+            let addresses = self.ports.entry((port.protocol, port.published)).or_default();
+            addresses.insert(port.host_ip);
         }
     }
 

@@ -13,7 +13,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 /// Raised whenever an object's fields change: digests of two versions are not compared.
-pub const DIGEST_VERSION: u32 = 1;
+pub const DIGEST_VERSION: u32 = 2;
 
 /// The sum over everything in the store, modulo 2^64 in each of four lanes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

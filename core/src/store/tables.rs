@@ -140,13 +140,19 @@ impl StoreView {
                 self.revisions.insert(revision.key.clone(), revision);
             }
             Object::Service(service) => {
-                if let Some(old) = self.services.insert(service.id.clone(), service.clone()) {
+                let old = self.services.insert(service.id.clone(), service.clone());
+                self.indexes
+                    .numbers
+                    .service(&service.id, old.as_deref(), Some(&service));
+                if let Some(old) = old {
                     self.unindex_service(&old);
                 }
                 self.index_service(service);
             }
             Object::Task(task) => {
-                match self.tasks.insert(task.id.clone(), task.clone()) {
+                let old = self.tasks.insert(task.id.clone(), task.clone());
+                self.indexes.numbers.task(&task.id, old.as_deref(), Some(&task));
+                match old {
                     // Equal keys are overwritten below; unequal ones would be left behind.
                     Some(old)
                         if old.slot != task.slot || old.node != task.node || old.service != task.service =>
@@ -162,8 +168,10 @@ impl StoreView {
                     let name = (old.spec.name.clone(), old.id.clone());
                     self.indexes.network_names.remove(&name);
                 }
-                let name = (network.spec.name.clone(), network.id.clone());
-                self.indexes.network_names.insert(name, network);
+                if !network.status.removed {
+                    let name = (network.spec.name.clone(), network.id.clone());
+                    self.indexes.network_names.insert(name, network);
+                }
             }
             Object::Stack(stack) => {
                 if let Some(old) = self.stacks.insert(stack.id.clone(), stack.clone()) {
@@ -185,11 +193,13 @@ impl StoreView {
             ObjectKey::Revision(key) => self.revisions.remove(key).map(Object::Revision),
             ObjectKey::Service(id) => {
                 let service = self.services.remove(id)?;
+                self.indexes.numbers.service(id, Some(&service), None);
                 self.unindex_service(&service);
                 Some(Object::Service(service))
             }
             ObjectKey::Task(id) => {
                 let task = self.tasks.remove(id)?;
+                self.indexes.numbers.task(id, Some(&task), None);
                 self.unindex_task(&task);
                 Some(Object::Task(task))
             }
@@ -216,6 +226,16 @@ impl StoreView {
                 .stack_services
                 .insert((stack, id.clone()), service.clone());
         }
+        for network in &service.endpoint.networks {
+            self.indexes
+                .network_services
+                .insert((network.network.clone(), id.clone()), service.clone());
+        }
+        for port in &service.endpoint.ports {
+            self.indexes
+                .ports
+                .insert((port.protocol, port.published, id.clone()));
+        }
         self.indexes
             .service_names
             .insert((service.spec.name.clone(), id), service);
@@ -225,6 +245,16 @@ impl StoreView {
         let id = service.id.clone();
         if let Some(stack) = service.stack.clone() {
             self.indexes.stack_services.remove(&(stack, id.clone()));
+        }
+        for network in &service.endpoint.networks {
+            self.indexes
+                .network_services
+                .remove(&(network.network.clone(), id.clone()));
+        }
+        for port in &service.endpoint.ports {
+            self.indexes
+                .ports
+                .remove(&(port.protocol, port.published, id.clone()));
         }
         self.indexes
             .service_names

@@ -6,14 +6,15 @@
 
 use super::{
     entry::RequestOutcome,
+    numbers::{Holder, NumberIndex},
     object::{Object, ObjectKey},
 };
 use crate::model::{
-    Cluster, Network, NetworkId, Node, NodeId, RequestId, Revision, RevisionKey, Service, ServiceId, Slot,
+    Cluster, Network, NetworkId, Node, NodeId, Protocol, RequestId, Revision, RevisionKey, Service, ServiceId, Slot,
     Stack, StackId, Task, TaskId, Timestamp,
 };
-use imbl::OrdMap;
-use std::{fmt, sync::Arc};
+use imbl::{OrdMap, OrdSet};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 /// A snapshot of the replicated state.
 #[derive(Clone, Default, PartialEq)]
@@ -47,7 +48,11 @@ pub(super) struct Header {
 pub(super) struct Indexes {
     pub(super) service_names: OrdMap<(String, ServiceId), Arc<Service>>,
     pub(super) stack_names: OrdMap<(String, StackId), Arc<Stack>>,
+    /// Without those that are removed and whose addresses still rest.
     pub(super) network_names: OrdMap<(String, NetworkId), Arc<Network>>,
+    pub(super) network_services: OrdMap<(NetworkId, ServiceId), Arc<Service>>,
+    pub(super) ports: OrdSet<(Protocol, u16, ServiceId)>,
+    pub(super) numbers: NumberIndex,
     pub(super) stack_services: OrdMap<(StackId, ServiceId), Arc<Service>>,
     pub(super) slot_tasks: OrdMap<(ServiceId, Slot, TaskId), Arc<Task>>,
     pub(super) node_tasks: OrdMap<(NodeId, TaskId), Arc<Task>>,
@@ -212,8 +217,43 @@ impl StoreView {
             .map(|(_, network)| network)
     }
 
+    /// All of them, those included that are removed and whose addresses still rest.
     pub fn networks(&self) -> impl Iterator<Item = &Arc<Network>> {
         self.networks.values()
+    }
+
+    /// The services that have names in a network.
+    pub fn services_of_network(&self, network: &NetworkId) -> impl Iterator<Item = &Arc<Service>> {
+        let network = network.clone();
+        self.indexes
+            .network_services
+            .range((network.clone(), ServiceId::LOWEST)..)
+            .take_while(move |((of, _), _)| *of == network)
+            .map(|(_, service)| service)
+    }
+
+    /// The services that publish a port, in whatever mode and on whatever address.
+    pub fn services_on_port(&self, protocol: Protocol, port: u16) -> impl Iterator<Item = &Arc<Service>> {
+        self.indexes
+            .ports
+            .range((protocol, port, ServiceId::LOWEST)..)
+            .take_while(move |(by, at, _)| (*by, *at) == (protocol, port))
+            .filter_map(|(_, _, service)| self.services.get(service))
+    }
+
+    /// The services that publish any port.
+    pub(crate) fn publishing_services(&self) -> BTreeSet<&ServiceId> {
+        self.indexes.ports.iter().map(|(_, _, service)| service).collect()
+    }
+
+    /// Who holds numbers of a network, by number: services, and tasks that have not ended.
+    pub fn holders(&self, network: &NetworkId) -> impl Iterator<Item = (u32, &Holder)> {
+        self.indexes.numbers.of_network(network)
+    }
+
+    /// The first number from `number` on that nobody in the network holds.
+    pub(crate) fn free_number(&self, network: &NetworkId, number: u32) -> u32 {
+        self.indexes.numbers.free_from(network, number)
     }
 
     /// What became of a request, if it took effect and is not yet forgotten.

@@ -2,9 +2,9 @@
 //!
 //! Lower bounds are Swarm's. Whether a user, a path or a program exists is known on the node alone.
 
-use super::{Faults, MAX_TEXT_BYTES, labels, names};
+use super::{Faults, MAX_TEXT_BYTES, labels, names, network};
 use crate::model::{Bytes, ContainerSpec, CpuNanos, HealthCheck, HealthTest, MountSource, TaskSpec};
-use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 /// Swarm's least: a thousandth of a core.
 const MIN_CPU: CpuNanos = CpuNanos(1_000_000);
@@ -23,7 +23,9 @@ pub(super) fn check(faults: &mut Faults, task: &TaskSpec) {
     mounts(faults, spec);
     amounts(faults, task);
     limits(faults, spec);
-    hosts(faults, spec);
+    network::uses(faults, task);
+    network::dns(faults, &spec.dns);
+    network::hosts(faults, &spec.extra_hosts);
     if let Some(health) = &spec.health {
         self::health(faults, health);
     }
@@ -197,18 +199,6 @@ fn limits(faults: &mut Faults, spec: &ContainerSpec) {
             "-1000 to 1000",
             spec.oom_score_adj,
         );
-    }
-}
-
-fn hosts(faults: &mut Faults, spec: &ContainerSpec) {
-    for (n, (name, address)) in spec.extra_hosts.iter().enumerate() {
-        let field = format!("task.container.extra_hosts[{n}]");
-        if name.is_empty() || name.contains(char::is_whitespace) {
-            faults.expected(field.as_str(), "a host name", format!("{name:?}"));
-        }
-        if address != "host-gateway" && address.parse::<IpAddr>().is_err() {
-            faults.expected(field, "an IP address", format!("{address:?}"));
-        }
     }
 }
 

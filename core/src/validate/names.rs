@@ -23,6 +23,19 @@ pub(super) fn check(faults: &mut Faults, field: &str, name: &str) {
     }
 }
 
+/// A name that is looked up: labels of letters, digits, '-' and '_', as programs use them.
+pub(super) fn check_dns(faults: &mut Faults, field: &str, name: &str) {
+    let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let label = |label: &str| (1..=MAX_NAME).contains(&label.len()) && label.chars().all(inside);
+    if name.len() > 253 || !name.split('.').all(label) {
+        faults.expected(
+            field,
+            "a name of letters, digits, '-', '_' and '.', 63 between two dots and 253 in all at most",
+            format!("{name:.300?}"),
+        );
+    }
+}
+
 /// A volume's name becomes a directory's.
 pub(super) fn check_volume(faults: &mut Faults, field: &str, name: &str) {
     let first = name.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());

@@ -3,19 +3,23 @@
 //! The update options that the updater does not carry out yet are refused here, so that nobody believes
 //! in a rollback that would not come.
 
-use super::{Faults, container, labels, names};
+use super::{Faults, container, labels, names, network};
 use crate::{
+    allocator::addresses_meet,
     constraint::Constraint,
     model::{
-        FailureAction, Mode, PortMode, Preference, PublishedPort, RestartPolicy, ServiceSpec, StackSpec,
-        UpdateConfig, UpdateOrder,
+        FailureAction, Mode, NetworkMode, PortMode, Preference, PublishedPort, RestartPolicy, ServiceSpec,
+        StackNetwork, StackSpec, UpdateConfig, UpdateOrder,
     },
     refusal::FieldFault,
 };
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 /// Replicas of one service: a hundred times the largest cluster that is tested.
 pub const MAX_REPLICAS: u32 = 1_000_000;
+
+/// Published ports of one service: ranges of a few hundred are in use, and each is a rule of every node.
+const MAX_PORTS: usize = 1024;
 
 /// Longest delay, window or period that makes sense to wait for.
 const MAX_WAIT: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -40,12 +44,41 @@ pub fn stack(spec: &StackSpec) -> Vec<FieldFault> {
             own.expected("name", &format!("{stored:?}"), format!("{:?}", service.name));
         }
         body(&mut own, service);
+        stack_uses(&mut own, spec, service);
         faults.found.extend(own.found.into_iter().map(|fault| FieldFault {
             field: format!("services.{name}.{}", fault.field),
             ..fault
         }));
     }
+    for (name, stack_network) in &spec.networks {
+        let mut own = Faults::default();
+        match stack_network {
+            StackNetwork::Own(network) => {
+                let stored = format!("{}_{name}", spec.name);
+                let named = if network.name.is_empty() { &stored } else { &network.name };
+                names::check(&mut own, "name", named);
+                network::body(&mut own, network);
+            }
+            StackNetwork::External(stored) => names::check(&mut own, "external", stored),
+        }
+        faults.found.extend(own.found.into_iter().map(|fault| FieldFault {
+            field: format!("networks.{name}.{}", fault.field),
+            ..fault
+        }));
+    }
     faults.found
+}
+
+/// A service of a stack joins what the file's `networks` say, so that nothing outside of them is meant by accident.
+fn stack_uses(faults: &mut Faults, stack: &StackSpec, service: &ServiceSpec) {
+    for (n, used) in service.task.networks.iter().enumerate() {
+        if !stack.networks.contains_key(&used.network) {
+            faults.invalid(
+                format!("task.networks[{n}].network"),
+                format!("network {:?} is not among the stack's networks", used.network),
+            );
+        }
+    }
 }
 
 fn body(faults: &mut Faults, spec: &ServiceSpec) {
@@ -138,47 +171,72 @@ fn update(faults: &mut Faults, config: &UpdateConfig) {
 }
 
 fn ports(faults: &mut Faults, spec: &ServiceSpec) {
-    let mut taken = BTreeSet::new();
+    let network = spec.task.container.network;
+    if spec.ports.len() > MAX_PORTS {
+        faults.expected("ports", "at most 1024", spec.ports.len());
+    }
     for (n, port) in spec.ports.iter().enumerate() {
         let PublishedPort {
             target,
             published,
             protocol,
-            mode,
-            host_ip: _,
+            mode: _,
+            host_ip,
         } = *port;
         if target == 0 {
             faults.expected(format!("ports[{n}].target"), "1 to 65535", target);
         }
-        match mode {
-            PortMode::Ingress => faults.unsupported(
-                format!("ports[{n}].mode"),
-                "publishing on every node needs networks, which are not built yet: use mode host",
-            ),
-            PortMode::Host if published == 0 => faults.unsupported(
-                format!("ports[{n}].published"),
-                "a port chosen by the node is not built yet: name one",
-            ),
-            // The container has the host's network: what it listens on is what is published.
-            PortMode::Host if published != target => faults.unsupported(
-                format!("ports[{n}].published"),
-                format!(
-                    "the container uses the host's network, so that it must be the target {target}, found {published}"
-                ),
-            ),
-            PortMode::Host => {}
+        if host_ip.is_some_and(|address| address.is_multicast()) {
+            faults.expected(
+                format!("ports[{n}].host_ip"),
+                "an address of the host",
+                format!("{host_ip:?}"),
+            );
         }
-        if published != 0 && !taken.insert((protocol, published)) {
+        match network {
+            NetworkMode::Networks | NetworkMode::None => {}
+            NetworkMode::Host => host_network(faults, n, port),
+        }
+        let twice = spec.ports[..n].iter().any(|other| {
+            (other.protocol, other.published) == (protocol, published) && addresses_meet(other.host_ip, host_ip)
+        });
+        if published != 0 && twice {
             faults.invalid(
                 format!("ports[{n}].published"),
                 format!("port {published} is published twice"),
             );
         }
     }
-    if !spec.ports.is_empty() && spec.task.container.network == crate::model::NetworkMode::None {
+    if !spec.ports.is_empty() && network == NetworkMode::None {
         faults.invalid(
             "ports",
             "a container without a network cannot publish a port: use network host",
+        );
+    }
+}
+
+/// The container has the host's network: what it listens on is what is published, on its own node.
+fn host_network(faults: &mut Faults, n: usize, port: &PublishedPort) {
+    match port.mode {
+        PortMode::Host => {}
+        PortMode::Ingress => faults.invalid(
+            format!("ports[{n}].mode"),
+            "a container on the host's network is reached on its own node: use mode host",
+        ),
+    }
+    if port.published != port.target {
+        faults.invalid(
+            format!("ports[{n}].published"),
+            format!(
+                "the container uses the host's network, so that it must be the target {}, found {}",
+                port.target, port.published
+            ),
+        );
+    }
+    if port.host_ip.is_some() {
+        faults.invalid(
+            format!("ports[{n}].host_ip"),
+            "the container uses the host's network, where the program itself chooses its address",
         );
     }
 }
