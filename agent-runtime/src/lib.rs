@@ -4,6 +4,7 @@
 //! daemon. This crate knows nothing of services, tasks or clusters, and speaks to its containers only through
 //! their run directories and shims (`shoal-run-dir`), so a daemon that comes back needs nothing but the disk.
 
+mod apparmor;
 pub(crate) mod archive;
 mod attach;
 pub mod caps;
@@ -25,6 +26,7 @@ pub mod unpack;
 pub mod user;
 pub mod volumes;
 
+pub use apparmor::{HostProblem, PROFILE as APPARMOR_PROFILE};
 pub use attach::{AttachControl, AttachError, AttachSession, AttachSpec, AttachStream};
 pub use container::id::{ContainerId, ContainerIdError};
 pub use container::limits::{Limits, LogLimits, Ulimit};

@@ -143,6 +143,7 @@ fn first_process(inputs: &Inputs<'_>) -> Result<FinalProcess, SpecError> {
         rlimits: resources::rlimits(&spec.limits)?,
         capabilities: capabilities_of(user.uid, granted),
         no_new_privileges: spec.no_new_privileges,
+        // Its maker knows what is loaded.
         apparmor: None,
         selinux: None,
         oom_score_adj: oom_score_adj(spec)?,

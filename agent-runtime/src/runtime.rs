@@ -32,6 +32,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use shoal_run_dir::layout::RunDir;
 use tokio::sync::watch;
 
+use crate::apparmor::{AppArmor, HostProblem};
 use crate::container::id::ContainerId;
 use crate::container::status::Exit;
 use crate::image::Images;
@@ -60,6 +61,7 @@ struct Inner {
     snapshots: Snapshots,
     volumes: Volumes,
     seccomp: SeccompFilters,
+    apparmor: AppArmor,
     entries: Mutex<HashMap<ContainerId, Arc<Entry>>>,
 }
 
@@ -83,6 +85,11 @@ impl Runtime {
     /// What this host is and has.
     pub fn facts(&self) -> &HostFacts {
         &self.inner.facts
+    }
+
+    /// What about this host takes away from what containers should have; changes while the runtime is open.
+    pub async fn problems(&self) -> Vec<HostProblem> {
+        self.inner.apparmor.problem().await.into_iter().collect()
     }
 
     /// What the runtime was told.
@@ -110,6 +117,7 @@ impl Inner {
         (images, volumes, seccomp): (Images, Volumes, SeccompFilters),
     ) -> Self {
         Self {
+            apparmor: AppArmor::new(facts.apparmor),
             config,
             facts,
             kernel,

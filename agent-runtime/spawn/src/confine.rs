@@ -5,7 +5,6 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
 
 use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
@@ -20,6 +19,7 @@ use shoal_run_dir::process::{Capabilities, FinalProcess};
 use shoal_run_dir::report::Report;
 
 use crate::failure::{Doing, Failure};
+use crate::label;
 use crate::lookup;
 use crate::report::ReportPipe;
 use crate::sys::{self, Program};
@@ -95,7 +95,7 @@ pub(crate) fn become_program(
 
 fn confine(process: &FinalProcess, seccomp: Option<&[u8]>, report: &ReportPipe) -> Result<(), Failure> {
     sys::reset_signals();
-    label(process)?;
+    label::set(process)?;
     if process.no_new_privileges {
         set_no_new_privs(true).doing("setting no_new_privs")?;
     }
@@ -197,25 +197,6 @@ fn drop_capabilities(wanted: &Capabilities) -> Result<(), Failure> {
     for number in (0..CAPABILITIES).filter(|n| wanted.ambient & (1 << n) != 0) {
         configure_capability_in_ambient_set(CapabilitySet::from_bits_retain(1 << number), true)
             .doing(format_args!("raising ambient capability {number}"))?;
-    }
-    Ok(())
-}
-
-/// What the security modules are to change to on `execve`.
-fn label(process: &FinalProcess) -> Result<(), Failure> {
-    if let Some(profile) = &process.apparmor {
-        let own = Path::new("/proc/self/attr/apparmor/exec");
-        let path = if own.exists() {
-            own
-        } else {
-            Path::new("/proc/self/attr/exec")
-        };
-        fs::write(path, format!("exec {profile}"))
-            .doing(format_args!("changing to AppArmor profile {profile}"))?;
-    }
-    if let Some(context) = &process.selinux {
-        fs::write("/proc/self/attr/exec", context)
-            .doing(format_args!("changing to SELinux context {context}"))?;
     }
     Ok(())
 }

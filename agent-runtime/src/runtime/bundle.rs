@@ -32,6 +32,8 @@ pub(super) struct Parts<'a> {
     pub(super) image: &'a ImageConfig,
     pub(super) rootfs: &'a Rootfs,
     pub(super) volumes: BTreeMap<String, PathBuf>,
+    /// The AppArmor profile of its processes.
+    pub(super) apparmor: Option<String>,
 }
 
 /// The container's own directory, empty but for what was asked for: from here on a crash leaves something to find.
@@ -73,6 +75,7 @@ pub(super) fn fill(parts: &Parts<'_>, directory: &RunDir) -> Result<(), CreateEr
             id: spec.id.clone(),
             message: error.to_string(),
         })?;
+    process.apparmor.clone_from(&parts.apparmor);
     process.seccomp = filter.is_some();
     process.seccomp_flags = filter.as_ref().map_or(0, crate::seccomp::Filter::load_flags);
     let write = || -> io::Result<()> {

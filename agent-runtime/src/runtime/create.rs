@@ -194,6 +194,7 @@ impl Runtime {
             .config(&digest)
             .await
             .map_err(|error| snapshot(&error))?;
+        let apparmor = self.inner.apparmor.profile().await;
         let volumes = super::volumes::ensure(&self.inner, spec, &rootfs.lowers).await?;
         let (inner, spec, directory) = (Arc::clone(&self.inner), Arc::clone(spec), directory.clone());
         let id = spec.id.clone();
@@ -204,6 +205,7 @@ impl Runtime {
                 image: &image,
                 rootfs: &rootfs,
                 volumes,
+                apparmor,
             };
             bundle::fill(&parts, &directory)?;
             Ok(rootfs)

@@ -65,9 +65,14 @@ impl Runtime {
             id: id.clone(),
             source,
         };
+        let process = self.exec_process(id, &directory, &spec).await?;
+        if process.apparmor.is_some() {
+            // Loaded again if somebody unloaded it: the process would not be started without it.
+            self.inner.apparmor.profile().await;
+        }
         let request = ExecRequest {
             version: shoal_run_dir::VERSION,
-            process: self.exec_process(id, &directory, &spec).await?,
+            process,
             cgroup: cgroup::place(&self.inner.facts.cgroups, &self.inner.config.tag, id.as_str()),
             stdin: spec.stdin,
             terminal_size: spec.tty.map(|size| (size.columns, size.rows)),

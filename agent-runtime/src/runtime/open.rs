@@ -105,6 +105,7 @@ impl Runtime {
                 (images, volumes, seccomp),
             )),
         };
+        runtime.inner.apparmor.load().await;
         runtime.adopt().await;
         Ok(runtime)
     }

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod apparmor;
 mod attach;
 #[cfg(feature = "crash-points")]
 mod crash;
