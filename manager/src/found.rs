@@ -4,18 +4,24 @@
 //! manager's own; the caller then stores the identity, which is the moment the cluster exists, and
 //! `Manager::start` puts the folder in place. A crash before leaves nothing that a next try minds.
 
+pub(crate) mod pools;
+
+pub use pools::{PoolsAsked, PoolsError};
+
 use crate::{
     codec::ProtobufCodec,
     driver::{self, DriverConfig, Ended, WriteError, wall_now},
     machine::{CorePlanning, MachineConfig},
     storage::{ClusterKey, Owner, Storage, StorageError, WrappingKey},
 };
+use ipnet::IpNet;
+use rand::{TryRngCore as _, rngs::OsRng};
 use serde::{Deserialize, Serialize};
 use shoal_api::identity::{Credentials, Identity, IdentityError, NewKey, Root, new_secret};
 use shoal_core::{
     model::{
-        Availability, Cluster, ClusterId, ClusterSpec, ClusterStatus, IdGen, JoinTokens, Labels,
-        ManagerStatus, Meta, Node, NodeId, NodeSpec, NodeState, NodeStatus, Role, Timestamp,
+        AddressPools, Availability, Cluster, ClusterId, ClusterSpec, ClusterStatus, IdGen, JoinTokens,
+        Labels, ManagerStatus, Meta, Node, NodeId, NodeSpec, NodeState, NodeStatus, Role, Timestamp,
     },
     request::Request,
 };
@@ -42,6 +48,9 @@ pub struct FoundConfig {
     /// `host:port` at which the manager will be reached.
     pub address: String,
     pub availability: Availability,
+    pub pools: PoolsAsked,
+    /// Where this host has routes to: ranges that the pools must leave alone.
+    pub routes: Vec<IpNet>,
 }
 
 /// A founded cluster. It exists once `credentials` are stored.
@@ -49,6 +58,8 @@ pub struct FoundConfig {
 pub struct Founded {
     pub cluster: ClusterId,
     pub node: NodeId,
+    /// In force for as long as the cluster lives.
+    pub pools: AddressPools,
     /// Keep the key through renewals: it also wraps the keys of the manager's folder.
     pub credentials: Credentials,
 }
@@ -65,6 +76,10 @@ pub enum FoundError {
         #[source]
         source: io::Error,
     },
+    #[error(transparent)]
+    Pools(#[from] PoolsError),
+    #[error("the system gives no random bits: {0}")]
+    Random(String),
     #[error(transparent)]
     Identity(#[from] IdentityError),
     #[error(transparent)]
@@ -118,6 +133,7 @@ pub async fn found(config: FoundConfig) -> Result<Founded, FoundError> {
     if !is_empty(&config.folder).map_err(failed("read", &config.folder))? {
         return Err(FoundError::Occupied { path: config.folder });
     }
+    let pools = config.pools.choose(&config.routes, random_bits()?)?;
     let folder = unfinished(&config.folder);
     match fs::remove_dir_all(&folder) {
         Ok(()) => {}
@@ -134,6 +150,7 @@ pub async fn found(config: FoundConfig) -> Result<Founded, FoundError> {
     let identity = Identity::node(cluster.clone(), node.clone(), Role::Manager);
     let spec = ClusterSpec {
         name: config.name.clone(),
+        pools: pools.clone(),
         ..ClusterSpec::default()
     };
     let certificate = root.issue(&key.csr_pem, &identity, now, spec.certificate_life)?;
@@ -168,8 +185,17 @@ pub async fn found(config: FoundConfig) -> Result<Founded, FoundError> {
     Ok(Founded {
         cluster,
         node,
+        pools,
         credentials,
     })
+}
+
+/// From the operating system's own source, so that no two clusters that may meet draw the same range.
+fn random_bits() -> Result<[u8; 5], FoundError> {
+    let mut bits = [0; 5];
+    let filled = OsRng.try_fill_bytes(&mut bits);
+    filled.map_err(|error| FoundError::Random(error.to_string()))?;
+    Ok(bits)
 }
 
 fn first_node(id: &NodeId, member: &Member, config: &FoundConfig) -> Node {

@@ -21,6 +21,6 @@ pub mod streams;
 #[cfg(test)]
 mod testing;
 
-pub use found::{FoundConfig, FoundError, Founded};
+pub use found::{FoundConfig, FoundError, Founded, PoolsAsked, PoolsError};
 pub use manager::{Manager, ManagerConfig, StartError};
 pub use resolver::{ImageResolver, ResolveError, ResolvedImage};

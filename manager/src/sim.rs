@@ -3,6 +3,7 @@
 //! Real machines and the real planner, fake workers and users. A failure is a seed: the same seed runs
 //! the same way again, step by step. Planted bugs show that the checks find what they are there for.
 
+mod addresses;
 mod bugs;
 mod client;
 mod codec;

@@ -3,7 +3,7 @@
 //! Images are made up; everything else is what the product runs.
 
 use crate::{
-    FoundConfig, ImageResolver, Manager, ManagerConfig, ResolveError, ResolvedImage,
+    FoundConfig, ImageResolver, Manager, ManagerConfig, PoolsAsked, ResolveError, ResolvedImage,
     driver::{Ended, wall_now},
 };
 use hyper_util::rt::TokioIo;
@@ -61,6 +61,8 @@ impl TestManager {
             name: "test".to_owned(),
             address: "127.0.0.1:2377".to_owned(),
             availability: Availability::Active,
+            pools: PoolsAsked::default(),
+            routes: Vec::new(),
         })
         .await
         .unwrap();

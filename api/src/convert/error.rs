@@ -30,6 +30,7 @@ impl From<RefusalCode> for v1::ErrorCode {
             RefusalCode::Unsupported => Self::Unsupported,
             RefusalCode::TooLarge => Self::TooLarge,
             RefusalCode::InUse => Self::InUse,
+            RefusalCode::Exhausted => Self::Exhausted,
         }
     }
 }
@@ -41,7 +42,7 @@ fn grpc_code(code: v1::ErrorCode) -> Code {
         E::NotFound => Code::NotFound,
         E::Conflict => Code::AlreadyExists,
         E::Stale => Code::Aborted,
-        E::InUse => Code::FailedPrecondition,
+        E::InUse | E::Exhausted => Code::FailedPrecondition,
         E::Unsupported => Code::Unimplemented,
         E::NotLeader | E::OutcomeUnknown | E::Unavailable | E::Disk => Code::Unavailable,
         E::Unauthenticated => Code::Unauthenticated,

@@ -9,7 +9,7 @@ use super::{
 use crate::v1;
 use shoal_core::model::{
     AddressPools, Addresses, Attachment, Network, NetworkDriver, NetworkSpec, NetworkStatus, NetworkUse,
-    ResolvedUse, ServiceEndpoint,
+    ResolvedUse, Rest, ServiceEndpoint, Timestamp,
 };
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -81,6 +81,8 @@ impl From<NetworkStatus> for v1::NetworkStatus {
             v4: status.v4.map(|range| range.to_string()),
             v6: status.v6.map(|range| range.to_string()),
             last: status.last,
+            resting: status.resting.into_iter().map(Into::into).collect(),
+            removed: status.removed,
         }
     }
 }
@@ -93,7 +95,29 @@ impl TryFrom<v1::NetworkStatus> for NetworkStatus {
             v4: parsed_optional(status.v4.as_deref(), "v4")?,
             v6: parsed_optional(status.v6.as_deref(), "v6")?,
             last: status.last,
+            resting: status.resting.into_iter().map(Into::into).collect(),
+            removed: status.removed,
         })
+    }
+}
+
+impl From<Rest> for v1::Rest {
+    fn from(rest: Rest) -> Self {
+        Self {
+            first: rest.first,
+            last: rest.last,
+            until: rest.until.0,
+        }
+    }
+}
+
+impl From<v1::Rest> for Rest {
+    fn from(rest: v1::Rest) -> Self {
+        Self {
+            first: rest.first,
+            last: rest.last,
+            until: Timestamp(rest.until),
+        }
     }
 }
 
@@ -214,6 +238,7 @@ impl TryFrom<v1::ResolvedUse> for ResolvedUse {
 impl From<ServiceEndpoint> for v1::ServiceEndpoint {
     fn from(endpoint: ServiceEndpoint) -> Self {
         Self {
+            networks: endpoint.networks.into_iter().map(Into::into).collect(),
             vips: endpoint.vips.into_iter().map(Into::into).collect(),
             ports: endpoint.ports.into_iter().map(Into::into).collect(),
         }
@@ -225,6 +250,7 @@ impl TryFrom<v1::ServiceEndpoint> for ServiceEndpoint {
 
     fn try_from(endpoint: v1::ServiceEndpoint) -> Result<Self, Malformed> {
         Ok(Self {
+            networks: repeated(endpoint.networks, "networks")?,
             vips: repeated(endpoint.vips, "vips")?,
             ports: repeated(endpoint.ports, "ports")?,
         })

@@ -6,7 +6,7 @@ use super::{Malformed, parsed, required};
 use crate::v1;
 use shoal_core::{
     model::{ServiceSpec, Stack, StackNetwork, StackSpec},
-    request::{StackAction, StackChange},
+    request::{StackAction, StackChange, StackNetworkChange},
 };
 
 impl From<Stack> for v1::Stack {
@@ -99,18 +99,34 @@ impl TryFrom<v1::StackNetwork> for StackNetwork {
     }
 }
 
+impl From<StackAction> for v1::StackAction {
+    fn from(action: StackAction) -> Self {
+        match action {
+            StackAction::Create => Self::Create,
+            StackAction::Update => Self::Update,
+            StackAction::Remove => Self::Remove,
+            StackAction::Keep => Self::Keep,
+        }
+    }
+}
+
 impl From<StackChange> for v1::StackChange {
     fn from(change: StackChange) -> Self {
-        let action = match change.action {
-            StackAction::Create => v1::StackAction::Create,
-            StackAction::Update => v1::StackAction::Update,
-            StackAction::Remove => v1::StackAction::Remove,
-            StackAction::Keep => v1::StackAction::Keep,
-        };
         Self {
             service: change.service,
             service_id: change.service_id.map(|id| id.to_string()),
-            action: action.into(),
+            action: v1::StackAction::from(change.action).into(),
+            details: change.details,
+        }
+    }
+}
+
+impl From<StackNetworkChange> for v1::StackNetworkChange {
+    fn from(change: StackNetworkChange) -> Self {
+        Self {
+            network: change.network,
+            network_id: Some(change.network_id.to_string()),
+            action: v1::StackAction::from(change.action).into(),
             details: change.details,
         }
     }

@@ -10,7 +10,7 @@ use draw::Draw;
 use proptest::prelude::*;
 use prost::Message;
 use shoal_core::{
-    dispatcher::{Assignments, Position, TaskAssignment, TaskReport},
+    dispatcher::{Assignments, Position, TablesDiff, TaskAssignment, TaskReport},
     refusal::{Refusal, RefusalCode},
     store::{ENTRY_VERSION, Object, ObjectKey},
 };
@@ -43,6 +43,7 @@ proptest! {
         let mut draw = Draw::new(seed);
         round_trip::<TaskAssignment, v1::TaskAssignment>(draw.assignment());
         round_trip::<TaskReport, v1::TaskReport>(draw.report());
+        round_trip::<TablesDiff, v1::TablesDiff>(draw.tables());
     }
 
     #[test]
@@ -89,6 +90,7 @@ fn a_large_assignment_travels_in_bounded_parts() {
         position: Position { epoch: 1, index: 9 },
         tasks: vec![one; 4000],
         removed: (0..50_000).map(|_| draw.task_id()).collect(),
+        tables: draw.large_tables(),
     };
     let parts = assignments_parts(whole.clone());
     assert!(parts.len() > 3, "{} parts", parts.len());
@@ -124,6 +126,7 @@ fn faults_are_named_by_their_path() {
             published: 1,
             protocol: 1,
             mode: 1,
+            host_ip: None,
         }];
     }
     let fault = Object::try_from(wire).unwrap_err();

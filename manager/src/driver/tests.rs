@@ -10,9 +10,10 @@ use crate::{
 use shoal_core::{
     dispatcher::TaskReport,
     model::{
-        Availability, Bytes, Cluster, ClusterId, ClusterSpec, ClusterStatus, ContainerSpec, CpuNanos, IdGen,
-        Labels, Meta, Mode, Node, NodeDescription, NodeId, NodeSpec, NodeState, NodeStatus, Platform,
-        Resources, Role, ServiceSpec, Task, TaskSpec, TaskState, TaskStatus, Timestamp, UpdateConfig,
+        Availability, Bytes, Cluster, ClusterId, ClusterSpec, ClusterStatus, ContainerSpec, CpuNanos,
+        EndpointMode, IdGen, Labels, Meta, Mode, Node, NodeDescription, NodeId, NodeSpec, NodeState,
+        NodeStatus, Platform, Resources, Role, ServiceSpec, Task, TaskSpec, TaskState, TaskStatus, Timestamp,
+        UpdateConfig,
     },
     request::Request,
 };
@@ -86,6 +87,7 @@ fn service(name: &str) -> Request {
             ..TaskSpec::default()
         },
         ports: Vec::new(),
+        endpoint_mode: EndpointMode::Vip,
         update: UpdateConfig::default(),
     };
     Request::CreateService { spec }

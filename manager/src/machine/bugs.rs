@@ -24,6 +24,8 @@ pub enum Bug {
     LivenessNotRestarted,
     /// A vote is cast and not written down.
     VoteForgotten,
+    /// Nodes are not told that a service has left their tables.
+    VipOfRemovedService,
 }
 
 /// The bug planted in this machine, if any.

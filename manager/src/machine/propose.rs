@@ -332,11 +332,15 @@ fn response_again(outcome: &RequestOutcome) -> Response {
         },
         Some(ObjectKey::Stack(id)) => Response::Stack {
             id: id.clone(),
+            networks: Vec::new(),
             changes: Vec::new(),
             warnings: Vec::new(),
         },
+        Some(ObjectKey::Network(id)) => Response::Network {
+            id: id.clone(),
+            warnings: Vec::new(),
+        },
         Some(ObjectKey::Node(id)) => Response::Node { id: id.clone() },
-        Some(ObjectKey::Cluster | ObjectKey::Revision(_) | ObjectKey::Task(_) | ObjectKey::Network(_))
-        | None => Response::Done,
+        Some(ObjectKey::Cluster | ObjectKey::Revision(_) | ObjectKey::Task(_)) | None => Response::Done,
     }
 }

@@ -3,7 +3,7 @@
 //! Any member serves sessions. What the leader must know of them (that they are open, that they live,
 //! what they report) is passed on to it, and told again to every new one.
 
-use super::{Leadership, Machine, Now, Output, PeerMessage};
+use super::{Bug, Leadership, Machine, Now, Output, PeerMessage};
 use shoal_core::{
     dispatcher::{Assignments, Sessions},
     model::{NodeDescription, NodeId},
@@ -155,7 +155,10 @@ impl Machine {
         self.planning.handle(&leading.overlay, input, cluster_now).is_ok()
     }
 
-    fn send_assignments(&mut self, node: NodeId, assignments: Assignments) {
+    fn send_assignments(&mut self, node: NodeId, mut assignments: Assignments) {
+        if self.config.bugs.has(Bug::VipOfRemovedService) {
+            assignments.tables.services.retain(|_, service| service.is_some());
+        }
         self.outputs.push(Output::Assignments {
             node,
             assignments: Box::new(assignments),

@@ -176,6 +176,7 @@ fn create(name: &str, replicas: u32) -> Request {
                 ..TaskSpec::default()
             },
             ports: Vec::new(),
+            endpoint_mode: EndpointMode::Vip,
             update: UpdateConfig::default(),
         },
     }
@@ -304,6 +305,7 @@ fn a_transaction_beyond_the_limit_is_refused_with_its_size() {
     let spec = StackSpec {
         name: "large".to_owned(),
         services,
+        networks: std::collections::BTreeMap::new(),
     };
     bench.propose(5, Request::DeployStack { spec, prune: false }, None);
     bench.sync();

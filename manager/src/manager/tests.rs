@@ -9,7 +9,7 @@ use shoal_api::{
     identity::Identity,
     v1::{self, ErrorCode, control_client::ControlClient},
 };
-use shoal_core::model::{ContainerSpec, Labels, Mode, ServiceSpec, TaskSpec, UpdateConfig};
+use shoal_core::model::{ContainerSpec, EndpointMode, Labels, Mode, ServiceSpec, TaskSpec, UpdateConfig};
 use std::{process::Command, time::Instant};
 use tonic::transport::Channel;
 
@@ -55,6 +55,7 @@ fn create(name: &str, label_bytes: usize) -> v1::CreateServiceRequest {
             ..TaskSpec::default()
         },
         ports: Vec::new(),
+        endpoint_mode: EndpointMode::Vip,
         update: UpdateConfig::default(),
     };
     v1::CreateServiceRequest {
@@ -206,6 +207,8 @@ async fn a_crash_between_founding_and_start_is_finished() {
         name: "test".to_owned(),
         address: String::new(),
         availability: shoal_core::model::Availability::Active,
+        pools: crate::PoolsAsked::default(),
+        routes: Vec::new(),
     };
     // Given up before its identity was stored: the next try begins anew.
     let lost = Manager::bootstrap(config.clone()).await.unwrap();

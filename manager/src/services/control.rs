@@ -3,6 +3,7 @@
 //! Images are resolved in `images` before a write is proposed. Who may call was checked before.
 
 mod images;
+mod network;
 mod read;
 mod write;
 
@@ -128,6 +129,7 @@ impl Control for ControlService {
         let services = view.services_of_stack(&stack.id);
         Ok(Response::new(v1::GetStackResponse {
             services: services.map(|service| service_summary(&view, service)).collect(),
+            networks: Self::networks_of_stack(&view, &stack.id),
             stack: Some(stack.as_ref().clone().into()),
             position: Some(Position::of(&view).into()),
         }))
@@ -151,6 +153,36 @@ impl Control for ControlService {
         self.remove_stack_named(request.into_inner())
             .await
             .map(Response::new)
+    }
+
+    async fn create_network(
+        &self,
+        request: Request<v1::CreateNetworkRequest>,
+    ) -> Answer<v1::CreateNetworkResponse> {
+        self.make_network(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_network(&self, request: Request<v1::GetNetworkRequest>) -> Answer<v1::GetNetworkResponse> {
+        self.network(&request.into_inner().reference).map(Response::new)
+    }
+
+    type ListNetworksStream = List<v1::ListNetworksResponse>;
+
+    async fn list_networks(
+        &self,
+        request: Request<v1::ListNetworksRequest>,
+    ) -> Answer<Self::ListNetworksStream> {
+        let view = self.handle.view();
+        let items = Self::networks(&view, &request.into_inner().stack)?;
+        let answer = |networks, position| v1::ListNetworksResponse { networks, position };
+        Ok(Response::new(Box::pin(listed(&view, items.into_iter(), answer))))
+    }
+
+    async fn remove_network(
+        &self,
+        request: Request<v1::RemoveNetworkRequest>,
+    ) -> Answer<v1::RemoveNetworkResponse> {
+        self.drop_network(request.into_inner()).await.map(Response::new)
     }
 
     async fn get_task(&self, request: Request<v1::GetTaskRequest>) -> Answer<v1::GetTaskResponse> {

@@ -2,6 +2,8 @@
 //!
 //! Every test has a manager of its own, on a free port.
 
+mod networks;
+
 use crate::testing::{PATIENCE, TestManager, digest_of, issue, now};
 use shoal_api::{
     convert::details_of,
@@ -13,7 +15,10 @@ use shoal_api::{
     },
 };
 use shoal_core::{
-    model::{ContainerSpec, IdGen, Labels, Mode, RequestId, ServiceSpec, TaskSpec, TaskState, UpdateConfig},
+    model::{
+        ContainerSpec, EndpointMode, IdGen, Labels, Mode, RequestId, ServiceSpec, TaskSpec, TaskState,
+        UpdateConfig,
+    },
     store::Object,
 };
 use tokio::{sync::mpsc, time::timeout};
@@ -34,6 +39,7 @@ fn spec(name: &str, image: &str, replicas: u32) -> v1::ServiceSpec {
             ..TaskSpec::default()
         },
         ports: Vec::new(),
+        endpoint_mode: EndpointMode::Vip,
         update: UpdateConfig::default(),
     }
     .into()

@@ -66,6 +66,7 @@ struct Filter {
     stacks: BTreeSet<String>,
     nodes: BTreeSet<String>,
     tasks: BTreeSet<String>,
+    networks: BTreeSet<String>,
 }
 
 impl Filter {
@@ -97,6 +98,7 @@ impl Filter {
             stacks: ids("stacks", &request.stacks)?,
             nodes: ids("nodes", &request.nodes)?,
             tasks: ids("tasks", &request.tasks)?,
+            networks: ids("networks", &request.networks)?,
         })
     }
 
@@ -127,7 +129,25 @@ impl Filter {
             && within(&self.services, service)
             && within(&self.nodes, node)
             && within(&self.tasks, task)
+            && (self.networks.is_empty() || self.is_of_networks(object))
             && (self.stacks.is_empty() || within(&self.stacks, stack().as_deref()))
+    }
+}
+
+impl Filter {
+    fn is_of_networks(&self, object: &Object) -> bool {
+        match object {
+            Object::Network(network) => self.networks.contains(network.id.as_str()),
+            Object::Task(task) => task
+                .attachments
+                .iter()
+                .any(|attachment| self.networks.contains(attachment.network.as_str())),
+            Object::Cluster(_)
+            | Object::Node(_)
+            | Object::Service(_)
+            | Object::Revision(_)
+            | Object::Stack(_) => false,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::machine::Bug;
 use crate::machine::{PlannedRequest, Planning};
 use shoal_core::{
     dispatcher::TaskReport,
-    model::{IdGen, NodeState, Task, TaskId, TaskState, TaskStatus, Timestamp},
+    model::{Attachment, IdGen, NodeState, Task, TaskId, TaskState, TaskStatus, Timestamp},
     planner::{Plan, PlannerInput, Refuse, TurnContext},
     request::{Request, RequestContext},
     store::{Change, Event, Object, StoreView},
@@ -47,6 +47,9 @@ planted! {
     "stale-version-accepted" => StaleVersionAccepted,
     "planner-misses-event" => PlannerMissesEvent,
     "gap-not-forgiven" => GapNotForgiven,
+    "address-given-twice" => AddressGivenTwice,
+    "vip-of-removed-service" => VipOfRemovedService,
+    "stale-tables-accepted" => StaleTablesAccepted,
 }
 
 impl PlantedBug {
@@ -67,6 +70,7 @@ impl PlantedBug {
             Self::SnapshotMissesTable => Bug::SnapshotMissesTable,
             Self::LivenessNotRestarted => Bug::LivenessNotRestarted,
             Self::VoteForgotten => Bug::VoteForgotten,
+            Self::VipOfRemovedService => Bug::VipOfRemovedService,
             Self::TornWriteAccepted
             | Self::StaleAssignmentAccepted
             | Self::TaskPlacedTwice
@@ -74,7 +78,9 @@ impl PlantedBug {
             | Self::NodeOvercommitted
             | Self::StaleVersionAccepted
             | Self::PlannerMissesEvent
-            | Self::GapNotForgiven => return None,
+            | Self::GapNotForgiven
+            | Self::AddressGivenTwice
+            | Self::StaleTablesAccepted => return None,
         })
     }
 }
@@ -146,6 +152,13 @@ impl<P: Planning> Saboteur<P> {
             let Change::Put(Object::Task(task)) = change else {
                 continue;
             };
+            if self.bug == Some(PlantedBug::AddressGivenTwice) && self.turns.is_multiple_of(5) {
+                *task = Task {
+                    attachments: anothers_addresses(view, task),
+                    ..Task::clone(task)
+                }
+                .into();
+            }
             if task.status.state != TaskState::Assigned || nodes.len() < 2 {
                 continue;
             }
@@ -171,6 +184,22 @@ impl<P: Planning> Saboteur<P> {
         plan.changes.extend(twins);
         self.believe(view, &mut plan.changes);
     }
+}
+
+/// The attachments of a new task, each with the number and addresses of somebody who has one there already.
+fn anothers_addresses(view: &StoreView, task: &Task) -> Vec<Attachment> {
+    let mut attachments = task.attachments.clone();
+    if view.task(&task.id).is_some() {
+        return attachments;
+    }
+    for own in &mut attachments {
+        let others = view.tasks().filter(|other| !other.status.state.is_terminal());
+        let mut held = others.flat_map(|other| &other.attachments);
+        if let Some(other) = held.find(|other| other.network == own.network) {
+            own.clone_from(other);
+        }
+    }
+    attachments
 }
 
 impl<P: Planning> Planning for Saboteur<P> {

@@ -2,14 +2,16 @@
 //!
 //! Updates are made from what some member has applied, which may be old: a stale one must be refused.
 
+mod networks;
+
 use super::rng::Rng;
 use crate::machine::ProposeError;
 use shoal_core::{
     model::{
         Availability, Bytes, Cluster, ClusterId, ClusterSpec, ClusterStatus, ContainerSpec, CpuNanos, IdGen,
-        Labels, Meta, Mode, Node, NodeId, NodeSpec, NodeState, NodeStatus, Placement, PortMode, Protocol,
-        PublishedPort, RequestId, Resources, RestartCondition, RestartPolicy, Role, Service, ServiceSpec,
-        StackSpec, TaskSpec, Timestamp, UpdateConfig, WallTime,
+        Labels, Meta, Mode, Node, NodeId, NodeSpec, NodeState, NodeStatus, Placement, RequestId, Resources,
+        RestartCondition, RestartPolicy, Role, Service, ServiceSpec, StackSpec, TaskSpec, Timestamp,
+        UpdateConfig, WallTime,
     },
     refusal::RefusalCode,
     request::{Request, Response},
@@ -142,9 +144,17 @@ impl Client {
             Err(ProposeError::Refused(refusal)) => {
                 let ours_alone = matches!(
                     operation.request,
-                    Request::CreateService { .. } | Request::Bootstrap { .. } | Request::DeployStack { .. }
+                    Request::CreateService { .. }
+                        | Request::CreateNetwork { .. }
+                        | Request::Bootstrap { .. }
+                        | Request::DeployStack { .. }
                 );
-                if refusal.code == RefusalCode::Conflict && ours_alone {
+                // Ports and subnets are everybody's.
+                let shared = refusal
+                    .field
+                    .as_ref()
+                    .is_some_and(|field| field.contains("ports[") || field.contains("subnets["));
+                if refusal.code == RefusalCode::Conflict && ours_alone && !shared {
                     return Err(format!("request {} took effect twice: {refusal}", operation.id));
                 }
                 Ok(Verdict::Refused)
@@ -158,19 +168,20 @@ impl Client {
         let service = rng.pick(&services).map(|service| Service::clone(service));
         match rng.between(0, 100) {
             0..30 if services.len() < 8 => Some(Request::CreateService {
-                spec: self.service(rng),
+                spec: self.service(view, rng),
             }),
             0..50 => service.map(|service| scale(&service, rng)),
-            50..70 => service.map(|service| update(service, rng)),
+            50..70 => service.map(|service| update(service, view, rng)),
             70..78 => service.map(|service| Request::RemoveService {
                 reference: service.id.to_string(),
             }),
-            78..92 => node_request(view, rng),
+            78..88 => node_request(view, rng),
+            88..95 => self.network_request(view, rng),
             _ => Some(self.stack(rng)),
         }
     }
 
-    fn service(&mut self, rng: &mut Rng) -> ServiceSpec {
+    fn service(&mut self, view: &StoreView, rng: &mut Rng) -> ServiceSpec {
         self.made += 1;
         let name = format!("service-{}-{}", self.number, self.made);
         let mode = if rng.chance(150) {
@@ -180,25 +191,39 @@ impl Client {
                 replicas: small(rng, 1, 6),
             }
         };
-        service_spec(name, mode, rng)
+        let mut spec = service_spec(name, mode, rng);
+        networks::join(&mut spec, view, rng);
+        spec
+    }
+
+    fn network_request(&mut self, view: &StoreView, rng: &mut Rng) -> Option<Request> {
+        if rng.chance(300) {
+            return networks::removal(view, rng);
+        }
+        self.made += 1;
+        networks::creation(view, (self.number, self.made), rng)
     }
 
     fn stack(&mut self, rng: &mut Rng) -> Request {
         self.made += 1;
         let name = format!("stack-{}-{}", self.number, self.made);
+        let networks = networks::of_stack(&name, rng);
         let services = (0..rng.between(1, 4))
             .map(|number| {
                 let mode = Mode::Replicated {
                     replicas: small(rng, 1, 3),
                 };
-                (
-                    format!("part-{number}"),
-                    service_spec(format!("{name}_part-{number}"), mode, rng),
-                )
+                let mut spec = service_spec(format!("{name}_part-{number}"), mode, rng);
+                spec.task.networks = networks::uses(networks.keys());
+                (format!("part-{number}"), spec)
             })
             .collect();
         Request::DeployStack {
-            spec: StackSpec { name, services },
+            spec: StackSpec {
+                name,
+                services,
+                networks,
+            },
             prune: false,
         }
     }
@@ -221,17 +246,6 @@ fn service_spec(name: String, mode: Mode, rng: &mut Rng) -> ServiceSpec {
     if rng.chance(150) {
         placement.max_replicas_per_node = 1;
     }
-    let ports = if rng.chance(250) {
-        let published = u16::try_from(8000 + rng.between(0, 3)).unwrap_or(8000);
-        vec![PublishedPort {
-            target: published,
-            published,
-            protocol: Protocol::Tcp,
-            mode: PortMode::Host,
-        }]
-    } else {
-        Vec::new()
-    };
     let delay = rng
         .chance(700)
         .then(|| Duration::from_millis(rng.between(0, 3000)));
@@ -249,6 +263,7 @@ fn service_spec(name: String, mode: Mode, rng: &mut Rng) -> ServiceSpec {
                 image: "busybox:1".to_owned(),
                 ..ContainerSpec::default()
             },
+            networks: Vec::new(),
             reservations: Resources {
                 cpu: CpuNanos(rng.between(0, 12) * 100_000_000),
                 memory: Bytes(rng.between(0, 5) << 28),
@@ -261,7 +276,8 @@ fn service_spec(name: String, mode: Mode, rng: &mut Rng) -> ServiceSpec {
             },
             force_update: 0,
         },
-        ports,
+        ports: networks::ports(rng),
+        endpoint_mode: networks::endpoint_mode(rng),
         update: UpdateConfig {
             monitor: Duration::from_secs(1),
             ..UpdateConfig::default()
@@ -276,7 +292,7 @@ fn scale(service: &Service, rng: &mut Rng) -> Request {
 }
 
 /// Adds one to the count that it saw; now and then a new revision, too.
-fn update(service: Service, rng: &mut Rng) -> Request {
+fn update(service: Service, view: &StoreView, rng: &mut Rng) -> Request {
     let mut spec = service.spec;
     let count = spec
         .labels
@@ -289,6 +305,10 @@ fn update(service: Service, rng: &mut Rng) -> Request {
             .container
             .env
             .insert("ROUND".to_owned(), (count + 1).to_string());
+    }
+    if service.stack.is_none() && rng.chance(150) {
+        networks::join(&mut spec, view, rng);
+        spec.ports = networks::ports(rng);
     }
     Request::UpdateService {
         reference: spec.name.clone(),

@@ -54,6 +54,8 @@ pub struct Counters {
     pub acknowledged: u64,
     pub refused: u64,
     pub outcome_unknown: u64,
+    /// Network tables of workers that were compared with the state.
+    pub tables: u64,
 }
 
 impl Counters {
@@ -75,6 +77,7 @@ impl Counters {
         self.acknowledged += other.acknowledged;
         self.refused += other.refused;
         self.outcome_unknown += other.outcome_unknown;
+        self.tables += other.tables;
     }
 
     /// Faults that never struck.

@@ -3,12 +3,16 @@
 //! The first member to apply an index writes history there; every other must come to the same state. The
 //! checks read committed events and the state after them, never a member's intentions.
 
-use super::counters::Counters;
+use super::{addresses, counters::Counters};
 use shoal_core::{
-    model::{NodeId, PortMode, Protocol, RequestId, Resources, ServiceId, Slot, Task, TaskState},
+    dispatcher::Position,
+    model::{NodeId, PortMode, PublishedPort, RequestId, Resources, ServiceId, Slot, Task, TaskState},
     store::{Event, EventKind, Object, StoreView},
 };
 use std::collections::{BTreeMap, BTreeSet};
+
+/// More than a message to a worker is late.
+const STATES_KEPT: usize = 1000;
 
 #[derive(Debug, Default)]
 pub(super) struct History {
@@ -18,6 +22,8 @@ pub(super) struct History {
     leaders: BTreeMap<u64, u64>,
     /// The furthest state that any member has applied.
     pub(super) view: StoreView,
+    /// The last states that some member stood at.
+    states: BTreeMap<Position, StoreView>,
     /// Entries that the world itself put into the log, by their bytes' index.
     pub(super) injected: BTreeSet<u64>,
     acknowledged: BTreeSet<RequestId>,
@@ -31,9 +37,18 @@ impl History {
             return Err(format!("members came to different states at index {index}"));
         }
         if index > self.view.index() {
+            self.states.insert(Position::of(&view), view.clone());
+            if self.states.len() > STATES_KEPT {
+                self.states.pop_first();
+            }
             self.view = view;
         }
         Ok(())
+    }
+
+    /// The state at a position, if some member stood there lately.
+    pub(super) fn at(&self, position: Position) -> Option<&StoreView> {
+        self.states.get(&position)
     }
 
     pub(super) fn leads(&mut self, term: u64, member: u64) -> Result<(), String> {
@@ -102,7 +117,7 @@ impl History {
         for node in &nodes {
             check_node(view, node)?;
         }
-        Ok(())
+        addresses::check(view, &new)
     }
 }
 
@@ -198,7 +213,7 @@ fn check_node(view: &StoreView, node: &NodeId) -> Result<(), String> {
         return Ok(());
     };
     let mut reserved = Resources::default();
-    let mut ports: BTreeSet<(u16, Protocol)> = BTreeSet::new();
+    let mut ports: Vec<PublishedPort> = Vec::new();
     for task in view.tasks_on_node(node).filter(|task| is_placed(task)) {
         let Some(revision) = view.revision(&task.revision_key()) else {
             return Err(format!("task {} is live and its revision is gone", task.id));
@@ -206,13 +221,15 @@ fn check_node(view: &StoreView, node: &NodeId) -> Result<(), String> {
         reserved.cpu.0 += revision.task.reservations.cpu.0;
         reserved.memory.0 += revision.task.reservations.memory.0;
         for port in revision.ports.iter().filter(|port| port.mode == PortMode::Host) {
-            if !ports.insert((port.published, port.protocol)) {
+            let same = |it: &PublishedPort| (it.published, it.protocol) == (port.published, port.protocol);
+            if ports.iter().any(|it| same(it) && addresses::meet(it, port)) {
                 return Err(format!(
                     "host port {} of node {node} is taken twice: {}",
                     port.published,
                     tasks(view, node)
                 ));
             }
+            ports.push(*port);
         }
     }
     if reserved.cpu > has.resources.cpu || reserved.memory > has.resources.memory {

@@ -9,9 +9,9 @@ use crate::machine::{
 };
 use shoal_core::{
     model::{
-        Bytes, Cluster, ClusterId, ClusterSpec, ClusterStatus, ContainerSpec, CpuNanos, IdGen, Labels, Meta,
-        Mode, NodeDescription, NodeId, Resources, Role, ServiceSpec, TaskSpec, TaskState, UpdateConfig,
-        WallTime,
+        Bytes, Cluster, ClusterId, ClusterSpec, ClusterStatus, ContainerSpec, CpuNanos, EndpointMode, IdGen,
+        Labels, Meta, Mode, NodeDescription, NodeId, Resources, Role, ServiceSpec, TaskSpec, TaskState,
+        UpdateConfig, WallTime,
     },
     request::Request,
 };
@@ -80,6 +80,7 @@ impl Placements {
                 ..TaskSpec::default()
             },
             ports: Vec::new(),
+            endpoint_mode: EndpointMode::Vip,
             update: UpdateConfig::default(),
         };
         self.ask(Request::CreateService { spec });

@@ -9,14 +9,18 @@ use super::{
     network::MS,
     rng::Rng,
 };
+use ipnet::{IpNet, Ipv4Net};
 use shoal_core::{
-    dispatcher::{Assignments, Position, TaskReport},
+    dispatcher::{Assignments, NetworkTables, Position, TablesDiff, TaskReport},
     model::{
         Bytes, CpuNanos, DesiredState, Labels, NodeDescription, NodeId, Platform, Resources, TaskId,
         TaskState, TaskStatus, Timestamp, Wait, WaitCode, WallTime,
     },
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 /// Between two heartbeats.
 const HEARTBEAT: u64 = 1000 * MS;
@@ -34,7 +38,9 @@ pub(super) struct Worker {
     pub(super) sessions: u64,
     pub(super) running: bool,
     pub(super) incarnation: u64,
-    held: Option<Position>,
+    pub(super) held: Option<Position>,
+    /// As of `held`.
+    pub(super) tables: NetworkTables,
     pub(super) tasks: BTreeMap<TaskId, Held>,
     /// Tasks that were taken back: a careful manager never assigns them again.
     gone: BTreeSet<TaskId>,
@@ -43,6 +49,8 @@ pub(super) struct Worker {
     next_heartbeat: u64,
     /// A planted bug: an older assignment is taken.
     pub(super) takes_stale: bool,
+    /// A planted bug: the tables of an older assignment are.
+    pub(super) takes_stale_tables: bool,
     /// Tasks fail by themselves.
     pub(super) fails_tasks: bool,
 }
@@ -64,6 +72,8 @@ pub(super) struct Held {
     hold_until: u64,
     next_move: u64,
     healthy_after: u64,
+    /// What of its network is not ready yet, as the node would say.
+    trouble: Option<WaitCode>,
 }
 
 /// From a worker to a manager.
@@ -100,19 +110,27 @@ impl Worker {
                 },
                 engine_version: "0.1.0".to_owned(),
                 engine_labels: labels,
-                address: String::new(),
+                // The second subnet of the default pool is this host's own.
+                routes: if number == 0 {
+                    vec![taken_range()]
+                } else {
+                    Vec::new()
+                },
+                ..NodeDescription::default()
             },
             session: None,
             sessions: 0,
             running: true,
             incarnation: 0,
             held: None,
+            tables: NetworkTables::default(),
             tasks: BTreeMap::new(),
             gone: BTreeSet::new(),
             dirty: BTreeSet::new(),
             sequence: 0,
             next_heartbeat: 0,
             takes_stale: false,
+            takes_stale_tables: false,
             fails_tasks: true,
         }
     }
@@ -155,6 +173,9 @@ impl Worker {
     fn take(&mut self, assignments: Assignments, now: u64) -> Result<Vec<Up>, String> {
         let stale = self.held.is_some_and(|held| assignments.position < held);
         if stale && !self.takes_stale {
+            if self.takes_stale_tables {
+                self.take_tables(assignments.prev, &assignments.tables);
+            }
             return Ok(Vec::new());
         }
         if let Some(session) = &mut self.session {
@@ -176,6 +197,8 @@ impl Worker {
                 }
             }
         }
+        // Before any task hears of it: what shall stop gets no new connections from here on.
+        self.take_tables(assignments.prev, &assignments.tables);
         for assignment in &assignments.tasks {
             let task = &assignment.task;
             if task.node.as_ref() != Some(&self.node) {
@@ -191,7 +214,34 @@ impl Worker {
             self.forget(id);
         }
         self.held = Some(assignments.position);
+        self.check_stopping()?;
         Ok(Vec::new())
+    }
+
+    fn take_tables(&mut self, prev: Option<Position>, tables: &TablesDiff) {
+        if prev.is_none() {
+            self.tables = NetworkTables::default();
+        }
+        self.tables.apply(tables);
+    }
+
+    /// What was asked to stop is nobody's target any more.
+    fn check_stopping(&self) -> Result<(), String> {
+        let stopping = self
+            .tasks
+            .iter()
+            .filter(|(_, held)| held.desired >= DesiredState::Shutdown);
+        for (id, _) in stopping {
+            if self
+                .tables
+                .endpoints
+                .get(id)
+                .is_some_and(|endpoint| !endpoint.draining)
+            {
+                return Err(format!("task {id} shall stop and still gets new connections"));
+            }
+        }
+        Ok(())
     }
 
     fn assign(
@@ -221,6 +271,7 @@ impl Worker {
             hold_until,
             next_move: now,
             healthy_after: 0,
+            trouble: None,
         };
         self.tasks.insert(id.clone(), held);
         Ok(())
@@ -287,6 +338,10 @@ impl Worker {
     }
 }
 
+fn taken_range() -> IpNet {
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, 128, 4, 0), 24))
+}
+
 impl Held {
     /// One step of the task; true if there is something new to report.
     fn advance(&mut self, now: u64, connected: bool, fails: bool, world: (&mut Rng, &mut Counters)) -> bool {
@@ -307,7 +362,16 @@ impl Held {
             TaskState::New | TaskState::Pending | TaskState::Assigned => TaskState::Accepted,
             TaskState::Accepted => TaskState::Preparing,
             TaskState::Preparing if fails && rng.chance(10) => TaskState::Rejected,
-            TaskState::Preparing => TaskState::Ready,
+            TaskState::Preparing => {
+                self.trouble = [WaitCode::NetworkNotReady, WaitCode::PortTaken]
+                    .get(rng.index(20))
+                    .copied();
+                TaskState::Ready
+            }
+            TaskState::Ready if self.trouble.take().is_some() => {
+                // It was said, and somebody has mended it.
+                return true;
+            }
             TaskState::Ready if self.desired == DesiredState::Running && now >= self.hold_until => {
                 self.healthy_after = now + rng.between(0, 400 * MS);
                 TaskState::Starting
@@ -334,6 +398,7 @@ impl Held {
         let wait = match self.state {
             TaskState::Preparing => Some(WaitCode::ImagePull),
             TaskState::Starting => Some(WaitCode::Unhealthy),
+            TaskState::Ready => self.trouble,
             _ => None,
         };
         TaskReport {

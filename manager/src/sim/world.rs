@@ -138,6 +138,7 @@ impl World {
             .map(|number| {
                 let mut worker = Worker::new(NodeId::mint(&mut ids), &mut rng, number);
                 worker.takes_stale = options.bug == Some(PlantedBug::StaleAssignmentAccepted);
+                worker.takes_stale_tables = options.bug == Some(PlantedBug::StaleTablesAccepted);
                 worker
             })
             .collect();

@@ -2,18 +2,20 @@
 //!
 //! The same seed draws the same values, so that a failure is a seed. They need not make sense.
 
+mod network;
+
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use shoal_core::{
     dispatcher::{TaskAssignment, TaskReport},
     model::{
-        Availability, Bytes, Cluster, ClusterId, ClusterSpec, ClusterStatus, ContainerSpec, CpuNanos,
-        DesiredState, FailureAction, HealthCheck, HealthTest, IdGen, JoinTokens, Limits, ManagerStatus, Meta,
-        Mode, Mount, MountSource, NetworkMode, Node, NodeDescription, NodeId, NodeSpec, NodeState,
-        NodeStatus, Placement, Platform, PortMode, Preference, Protocol, PublishedPort, RequestId, Resources,
-        RestartCondition, RestartPolicy, Restarts, Revision, RevisionKey, Role, Service, ServiceId,
-        ServiceSpec, Slot, Stack, StackId, StackSpec, Task, TaskId, TaskSpec, TaskState, TaskStatus,
-        Timestamp, Ulimit, UpdateConfig, UpdateOrder, UpdateState, UpdateStatus, Version, Wait, WaitCode,
-        WallTime,
+        AddressPools, Availability, Bytes, Cluster, ClusterId, ClusterSpec, ClusterStatus, ContainerSpec,
+        CpuNanos, DesiredState, DnsSpec, EndpointMode, FailureAction, HealthCheck, HealthTest, IdGen,
+        JoinTokens, Limits, ManagerStatus, Meta, Mode, Mount, MountSource, NetworkMode, NetworkUse, Node,
+        NodeDescription, NodeId, NodeProblem, NodeSpec, NodeState, NodeStatus, Placement, Platform, PortMode,
+        Preference, Protocol, PublishedPort, RequestId, Resources, RestartCondition, RestartPolicy, Restarts,
+        Revision, RevisionKey, Role, Service, ServiceEndpoint, ServiceId, ServiceSpec, Slot, Stack, StackId,
+        StackNetwork, StackSpec, Task, TaskId, TaskSpec, TaskState, TaskStatus, Timestamp, Ulimit,
+        UpdateConfig, UpdateOrder, UpdateState, UpdateStatus, Version, Wait, WaitCode, WallTime,
     },
     store::{Change, DigestCheck, Entry, Export, Object, RequestOutcome},
 };
@@ -133,6 +135,11 @@ impl Draw {
                 task_history_limit: self.small(),
                 heartbeat_period: self.duration(),
                 certificate_life: self.duration(),
+                pools: AddressPools {
+                    v4: self.list(Self::range_v4),
+                    v4_subnet_length: self.random.random_range(0..=32),
+                    v6: self.maybe(Self::range_v6),
+                },
             },
             status: ClusterStatus {
                 root_certificate: self.text(),
@@ -176,6 +183,11 @@ impl Draw {
                 engine_version: d.text(),
                 engine_labels: d.labels(),
                 address: d.text(),
+                routes: d.list(Self::range),
+                problems: d.list(|d| NodeProblem {
+                    what: d.text(),
+                    remedy: d.text(),
+                }),
             }),
             status: NodeStatus {
                 state: self.pick(&[NodeState::Unknown, NodeState::Ready, NodeState::Down]),
@@ -240,7 +252,7 @@ impl Draw {
             hostname: self.maybe(Self::text),
             labels: self.labels(),
             mounts: self.list(Self::mount),
-            network: self.pick(&[NetworkMode::Host, NetworkMode::None]),
+            network: self.pick(&[NetworkMode::Networks, NetworkMode::Host, NetworkMode::None]),
             limits: Limits {
                 cpu: self.maybe(|d| CpuNanos(d.number())),
                 memory: self.maybe(|d| Bytes(d.number())),
@@ -261,6 +273,11 @@ impl Draw {
             stop_signal: self.maybe(Self::text),
             stop_grace: self.maybe(Self::duration),
             health: self.maybe(Self::health),
+            dns: DnsSpec {
+                servers: self.list(Self::address),
+                search: self.list(Self::text),
+                options: self.list(Self::text),
+            },
             extra_hosts: self.list(|d| (d.text(), d.text())),
             oom_score_adj: self.int(),
             shm_size: self.maybe(|d| Bytes(d.number())),
@@ -270,6 +287,10 @@ impl Draw {
     fn task_spec(&mut self) -> TaskSpec {
         TaskSpec {
             container: self.container(),
+            networks: self.list(|d| NetworkUse {
+                network: d.text(),
+                aliases: d.list(Self::text),
+            }),
             reservations: self.resources(),
             placement: Placement {
                 constraints: self.list(Self::text),
@@ -297,6 +318,7 @@ impl Draw {
             published: d.random.random(),
             protocol: d.pick(&[Protocol::Tcp, Protocol::Udp]),
             mode: d.pick(&[PortMode::Host, PortMode::Ingress]),
+            host_ip: d.maybe(Self::address),
         })
     }
 
@@ -308,6 +330,7 @@ impl Draw {
             mode: self.pick(&[Mode::Global, Mode::Replicated { replicas }]),
             task: self.task_spec(),
             ports: self.ports(),
+            endpoint_mode: self.pick(&[EndpointMode::Vip, EndpointMode::DnsRoundRobin]),
             update: UpdateConfig {
                 parallelism: self.small(),
                 delay: self.duration(),
@@ -330,6 +353,11 @@ impl Draw {
             spec: self.service_spec(),
             revision: self.number(),
             stack: self.maybe(Self::stack_id),
+            endpoint: ServiceEndpoint {
+                networks: self.list(Self::resolved_use),
+                vips: self.list(Self::attachment),
+                ports: self.ports(),
+            },
             update: self.maybe(|d| UpdateStatus {
                 state: d.pick(&[UpdateState::Updating, UpdateState::Paused, UpdateState::Completed]),
                 message: d.text(),
@@ -355,6 +383,7 @@ impl Draw {
             meta: self.meta(),
             task: self.task_spec(),
             ports: self.ports(),
+            networks: self.list(Self::resolved_use),
         }
     }
 
@@ -415,6 +444,7 @@ impl Draw {
                 Slot::Node(self.node_id())
             },
             node: self.maybe(Self::node_id),
+            attachments: self.list(Self::attachment),
             desired: self.pick(&[D::Ready, D::Running, D::Shutdown, D::Remove]),
             status: self.status(),
             not_before: self.maybe(Self::at),
@@ -435,6 +465,13 @@ impl Draw {
             spec: StackSpec {
                 name: self.text(),
                 services: self.map(Self::service_spec),
+                networks: self.map(|d| {
+                    if d.flag() {
+                        StackNetwork::Own(d.network_spec())
+                    } else {
+                        StackNetwork::External(d.text())
+                    }
+                }),
             },
             revision: self.number(),
         }
@@ -449,6 +486,7 @@ impl Draw {
             self.revision().into(),
             self.task().into(),
             self.stack().into(),
+            self.network().into(),
         ]
     }
 
@@ -459,6 +497,7 @@ impl Draw {
             stack_name: self.text(),
             spec: self.task_spec(),
             ports: self.ports(),
+            networks: self.list(Self::resolved_use),
             service_labels: self.labels(),
             hold: self.duration(),
         }

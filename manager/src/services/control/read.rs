@@ -2,6 +2,7 @@
 //!
 //! Every answer comes from one view of the store; lists go out in batches that are made as they are sent.
 
+use super::network::{has_address, networks_of};
 use super::{ControlService, refused};
 use crate::services::public_cluster;
 use shoal_api::{
@@ -38,6 +39,7 @@ pub(super) fn stack_summary(view: &StoreView, stack: &Stack) -> v1::StackSummary
         services: u32::try_from(view.services_of_stack(&stack.id).count()).unwrap_or(u32::MAX),
         meta: Some(stack.meta.into()),
         revision: stack.revision,
+        networks: u32::try_from(networks_of(view, &stack.id).count()).unwrap_or(u32::MAX),
     }
 }
 
@@ -163,6 +165,11 @@ impl ControlService {
             .map(|it| resolve::stack(view, it))
             .transpose()
             .map_err(refused)?;
+        let network = Some(&message.network).filter(|it| !none(it));
+        let network = network
+            .map(|it| resolve::network(view, it))
+            .transpose()
+            .map_err(refused)?;
         let node = Some(node).filter(|it| !it.is_empty());
         let node = node
             .map(|it| resolve::node(view, it))
@@ -178,6 +185,7 @@ impl ControlService {
             service.is_none_or(|service| task.service == service.id)
                 && node.is_none_or(|node| task.node.as_ref() == Some(&node.id))
                 && of_stack(task)
+                && network.is_none_or(|network| has_address(task, &network.id))
                 && (!message.current_only || is_current(task))
         };
         Ok(match (service, node) {

@@ -7,14 +7,14 @@ use super::{ControlService, refused, write_failed};
 use shoal_api::{convert::Malformed, v1};
 use shoal_core::{
     dispatcher::Position,
-    model::{IdGen, NodeSpec, RequestId, ServiceSpec, StackSpec, Version},
+    model::{ClusterSpec, IdGen, NodeSpec, RequestId, ServiceSpec, StackSpec, Version},
     request::{self, Request, RequestContext, Response},
     resolve,
 };
 use tonic::Status;
 
 /// The spec of a write, which must be there.
-fn spec<Wire, Core>(wire: Option<Wire>) -> Result<Core, Status>
+pub(super) fn spec<Wire, Core>(wire: Option<Wire>) -> Result<Core, Status>
 where
     Core: TryFrom<Wire, Error = Malformed>,
 {
@@ -33,12 +33,12 @@ fn request_id(text: &str) -> Result<Option<RequestId>, Status> {
 }
 
 /// An answer that does not fit its request: the machine never gives one.
-fn unexpected(response: &Response) -> Status {
+pub(super) fn unexpected(response: &Response) -> Status {
     Status::internal(format!("unexpected response {response:?}"))
 }
 
 impl ControlService {
-    async fn propose(&self, request: Request, id: &str) -> Result<Response, Status> {
+    pub(super) async fn propose(&self, request: Request, id: &str) -> Result<Response, Status> {
         self.handle
             .propose(request, request_id(id)?)
             .await
@@ -167,6 +167,7 @@ impl ControlService {
         match response {
             Response::Stack {
                 id,
+                networks,
                 changes,
                 warnings,
             } => Ok(v1::DeployStackResponse {
@@ -179,18 +180,21 @@ impl ControlService {
                 position: self.position(),
                 changes: changes.into_iter().map(Into::into).collect(),
                 warnings,
+                networks: networks.into_iter().map(Into::into).collect(),
             }),
             // A retry.
-            Response::Done | Response::Service { .. } => Ok(v1::DeployStackResponse {
-                id: self
-                    .handle
-                    .view()
-                    .stack_by_name(&name)
-                    .map(|stack| stack.id.to_string())
-                    .unwrap_or_default(),
-                position: self.position(),
-                ..v1::DeployStackResponse::default()
-            }),
+            Response::Done | Response::Service { .. } | Response::Network { .. } => {
+                Ok(v1::DeployStackResponse {
+                    id: self
+                        .handle
+                        .view()
+                        .stack_by_name(&name)
+                        .map(|stack| stack.id.to_string())
+                        .unwrap_or_default(),
+                    position: self.position(),
+                    ..v1::DeployStackResponse::default()
+                })
+            }
             other => Err(unexpected(&other)),
         }
     }
@@ -215,10 +219,16 @@ impl ControlService {
             reference: message.reference,
         };
         match self.propose(request, &message.request_id).await? {
-            Response::Stack { id, changes, .. } => Ok(v1::RemoveStackResponse {
+            Response::Stack {
+                id,
+                changes,
+                networks,
+                ..
+            } => Ok(v1::RemoveStackResponse {
                 position: self.position(),
                 id: id.to_string(),
                 services: changes.into_iter().map(|change| change.service).collect(),
+                networks: networks.into_iter().map(|change| change.network).collect(),
             }),
             Response::Done => Ok(v1::RemoveStackResponse {
                 position: self.position(),
@@ -266,9 +276,15 @@ impl ControlService {
         &self,
         message: v1::UpdateClusterRequest,
     ) -> Result<v1::UpdateClusterResponse, Status> {
+        let pools_given = message.spec.as_ref().is_some_and(|spec| spec.pools.is_some());
+        let mut spec: ClusterSpec = spec(message.spec)?;
+        // A client that does not know of pools does not change them.
+        if let (false, Some(cluster)) = (pools_given, self.handle.view().cluster()) {
+            spec.pools.clone_from(&cluster.spec.pools);
+        }
         let request = Request::UpdateCluster {
             version: Version(message.version),
-            spec: spec(message.spec)?,
+            spec,
         };
         self.propose(request, &message.request_id).await?;
         Ok(v1::UpdateClusterResponse {

@@ -6,9 +6,10 @@ use super::{Event, World};
 use crate::{
     machine::Input,
     sim::{
+        addresses::tables_agree,
         counters::Fault,
         network::{Endpoint, MS},
-        worker::{Down, Up},
+        worker::{Down, Up, Worker},
     },
 };
 use shoal_core::model::NodeId;
@@ -123,9 +124,25 @@ impl World {
             return;
         }
         match target.hear(down, self.now) {
-            Ok(ups) => self.send_ups(worker, ups),
+            Ok(ups) => {
+                self.check_tables(worker);
+                self.send_ups(worker, ups);
+            }
             Err(reason) => self.check(Err(format!("worker {worker}: {reason}"))),
         }
+    }
+
+    /// What the worker holds is what the state says that it holds the position of.
+    fn check_tables(&mut self, worker: usize) {
+        let Worker {
+            node, held, tables, ..
+        } = &self.workers[worker];
+        let Some(view) = held.and_then(|held| self.history.at(held)) else {
+            return;
+        };
+        let result = tables_agree(view, node, tables);
+        self.counters.tables += 1;
+        self.check(result.map_err(|reason| format!("worker {worker}: {reason}")));
     }
 
     /// Something in the stream was lost: its end will notice after a while.
