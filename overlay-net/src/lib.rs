@@ -11,13 +11,17 @@ pub mod address;
 mod conntrack;
 pub mod desired;
 mod engine;
+mod keeper;
+pub mod message;
 pub mod namespace;
 mod net;
 pub mod netlink;
 pub mod nft;
 pub mod observed;
 pub mod plan;
+mod process;
 pub mod rtnl;
+pub mod serve;
 mod sys;
 
 pub use engine::{ApplyError, AttachError, HostRoute, KernelError, NamesState, NetStatus, Problem};

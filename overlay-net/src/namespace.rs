@@ -13,6 +13,7 @@ use std::sync::Arc;
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
+use serde::{Deserialize, Serialize};
 
 /// A network namespace, kept alive while this is.
 #[derive(Debug, Clone)]
@@ -22,10 +23,21 @@ pub struct Namespace {
 }
 
 /// What tells namespaces apart for as long as one of them lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NamespaceId {
     device: u64,
     inode: u64,
+}
+
+impl NamespaceId {
+    /// Of the namespace that a file stands for; nothing of it is held.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let metadata = fs::metadata(path)?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        })
+    }
 }
 
 /// A namespace could not be made, opened or entered.

@@ -1,17 +1,19 @@
 //! The node's network as the worker has it in hand.
 //!
-//! A handle: the work is the engine's thread's. Dropping the last one stops that thread and changes nothing in the
-//! kernel: links, tables and connections go on.
+//! A handle: the work is the keeper's task's and the engine's thread's. Dropping the last one stops both and changes
+//! nothing in the kernel or in `shoal-net`: links, tables, names, ports and connections go on.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::desired::{Desired, Endpoint, EndpointId, Tables, Tag};
-use crate::engine::{self, ApplyError, AttachError, Command, EngineThread, KernelError, NetStatus};
+use crate::engine::{self, ApplyError, AttachError, EngineThread, KernelError, NetStatus};
+use crate::keeper::{Command, Keeper, QUEUE};
 use crate::namespace::{self, Namespace, NamespaceError};
+use crate::process::{self, Place, Process};
 
 /// Where a node's network keeps its files, and how it marks what it makes.
 #[derive(Debug, Clone)]
@@ -28,6 +30,7 @@ pub struct NetConfig {
 #[derive(Debug, Clone)]
 pub struct Net {
     engine: Arc<EngineThread>,
+    keeper: mpsc::Sender<Command>,
 }
 
 /// The node's network could not be opened, or not be removed.
@@ -45,6 +48,9 @@ pub enum OpenError {
     /// The router's namespace could not be made or found.
     #[error("the router's network namespace")]
     Router(#[source] NamespaceError),
+    /// The process could not be ended.
+    #[error("end shoal-net")]
+    Process(#[source] std::io::Error),
     /// The kernel refused.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -55,27 +61,34 @@ impl NetConfig {
     pub fn router(&self) -> PathBuf {
         self.run_dir.join("router")
     }
+
+    fn place(&self) -> Place {
+        Place {
+            tag: self.tag.clone(),
+            program: self.program.clone(),
+            socket: self.run_dir.join("shoal-net.sock"),
+            log: self.run_dir.join("shoal-net.log"),
+        }
+    }
 }
 
 impl Net {
     /// Makes the router and the link to it, or takes over those that are there with all connections through them,
-    /// and removes what this Shoal left and `desired` does not have.
+    /// and removes what this Shoal left and `desired` does not have. Starts `shoal-net`, or goes on with the one that
+    /// is there; if it cannot be started, the status says so and it is tried again.
+    ///
+    /// Called in the host's network namespace, by a runtime with all drivers, on which its task goes on.
     pub async fn open(config: NetConfig, desired: Desired) -> Result<Self, OpenError> {
-        // The thread must start in this one's namespace, and a pool's thread is in it as well.
-        let opened = tokio::task::spawn_blocking(move || {
-            fs::create_dir_all(&config.run_dir).map_err(|source| OpenError::Directory {
-                path: config.run_dir.clone(),
-                source,
-            })?;
-            let router = router(&config.router()).map_err(OpenError::Router)?;
-            let engine = EngineThread::start(config.tag, router, desired)?;
-            Ok(Self {
-                engine: Arc::new(engine),
-            })
-        });
-        opened
-            .await
-            .unwrap_or_else(|_ended| Err(OpenError::Kernel(KernelError::closed())))
+        fs::create_dir_all(&config.run_dir).map_err(|source| OpenError::Directory {
+            path: config.run_dir.clone(),
+            source,
+        })?;
+        let process = Process::new(config.place());
+        let start = async |desired| start(config, desired).await;
+        let (task, engine) = Keeper::open(process, desired, start).await?;
+        let (keeper, queue) = mpsc::channel(QUEUE);
+        tokio::spawn(task.run(queue));
+        Ok(Self { engine, keeper })
     }
 
     /// Puts tables in force; returns when the kernel has them and names are answered from them. Tables of the revision
@@ -104,21 +117,32 @@ impl Net {
 
     /// How the network is, and every change of that.
     pub fn status(&self) -> watch::Receiver<NetStatus> {
-        self.engine.status.clone()
+        self.engine.tell.subscribe()
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
         let (reply, answer) = oneshot::channel();
-        if !self.engine.send(command(reply)).await {
-            return None;
-        }
+        self.keeper.send(command(reply)).await.ok()?;
         answer.await.ok()
     }
 }
 
-/// Takes everything of this Shoal's network out of the kernel, whoever made it; connections through it end.
+/// The thread must start in the host's namespace, and a pool's thread is in it as well.
+async fn start(config: NetConfig, desired: Desired) -> Result<EngineThread, OpenError> {
+    let opened = tokio::task::spawn_blocking(move || {
+        let router = router(&config.router()).map_err(OpenError::Router)?;
+        Ok(EngineThread::start(config.tag, router, desired)?)
+    });
+    opened
+        .await
+        .unwrap_or_else(|_ended| Err(OpenError::Kernel(KernelError::closed())))
+}
+
+/// Ends `shoal-net` and takes everything of this Shoal's network out of the kernel, whoever made it; connections
+/// through it end.
 pub async fn purge(config: NetConfig) -> Result<(), OpenError> {
     let done = tokio::task::spawn_blocking(move || {
+        process::end(&config.place()).map_err(OpenError::Process)?;
         engine::purge(&config.tag)?;
         namespace::unpin(&config.router()).map_err(OpenError::Router)
     });

@@ -67,6 +67,53 @@ pub struct HostRoute {
     pub link: String,
 }
 
+impl NetStatus {
+    /// What the loop sees; whether that is news.
+    pub(crate) fn take_kernel(&mut self, kernel: &Self) -> bool {
+        let mut new = Self {
+            names: self.names.clone(),
+            ports_taken: self.ports_taken.clone(),
+            ..kernel.clone()
+        };
+        new.problems.extend(self.names.problem());
+        self.become_(new)
+    }
+
+    /// What is seen of the process; whether that is news.
+    pub(crate) fn take_process(&mut self, names: NamesState, ports_taken: BTreeMap<PortKey, String>) -> bool {
+        let before = self.names.problem();
+        let mut new = Self {
+            names,
+            ports_taken,
+            ..self.clone()
+        };
+        new.problems.retain(|problem| Some(problem) != before.as_ref());
+        new.problems.extend(new.names.problem());
+        self.become_(new)
+    }
+
+    fn become_(&mut self, mut new: Self) -> bool {
+        new.problems.sort();
+        let changed = *self != new;
+        *self = new;
+        changed
+    }
+}
+
+impl NamesState {
+    fn problem(&self) -> Option<Problem> {
+        match self {
+            Self::Starting | Self::Serving { .. } => None,
+            Self::Down { why } => Some(Problem {
+                what: format!(
+                    "containers have no names and published ports are not on the loopback device: {why}"
+                ),
+                remedy: "look into the log of shoal-net, and whether the program is there".to_owned(),
+            }),
+        }
+    }
+}
+
 impl Engine {
     pub(crate) fn status(&self) -> &NetStatus {
         &self.status

@@ -44,7 +44,8 @@ pub(crate) struct EngineThread {
     commands: Option<mpsc::Sender<Command>>,
     wake: Arc<OwnedFd>,
     thread: Option<std::thread::JoinHandle<()>>,
-    pub(crate) status: watch::Receiver<NetStatus>,
+    /// How the network is: what the loop sees of it, and what others add.
+    pub(crate) tell: watch::Sender<NetStatus>,
 }
 
 impl EngineThread {
@@ -54,14 +55,15 @@ impl EngineThread {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         let wake = Arc::new(wake.map_err(|errno| failed(errno.into()))?);
         let (commands, mut queue) = mpsc::channel(QUEUE);
-        let (tell, status) = watch::channel(NetStatus::default());
+        let tell = watch::Sender::new(NetStatus::default());
         let (opened, result) = std::sync::mpsc::sync_channel(1);
         let woken = Arc::clone(&wake);
+        let teller = tell.clone();
         let body = move || match Engine::open(tag, &router, desired) {
             Ok(engine) => {
-                tell.send_replace(engine.status().clone());
+                teller.send_if_modified(|told| told.take_kernel(engine.status()));
                 if opened.send(Ok(())).is_ok() {
-                    run(engine, &mut queue, &woken, &tell);
+                    run(engine, &mut queue, &woken, &teller);
                 }
             }
             Err(error) => drop(opened.send(Err(error))),
@@ -76,7 +78,7 @@ impl EngineThread {
             commands: Some(commands),
             wake,
             thread: Some(thread),
-            status,
+            tell,
         })
     }
 
@@ -121,13 +123,7 @@ fn run(
             Input::Heard => engine.heard(Instant::now()),
             Input::Deadline => engine.due(Instant::now()),
         }
-        tell.send_if_modified(|told| {
-            let changed = told != engine.status();
-            if changed {
-                told.clone_from(engine.status());
-            }
-            changed
-        });
+        tell.send_if_modified(|told| told.take_kernel(engine.status()));
     }
 }
 

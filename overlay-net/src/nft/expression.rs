@@ -87,6 +87,23 @@ impl Expression {
         })
     }
 
+    /// Writes bytes of the transport header, whose checksum is at this place in it.
+    pub fn set_transport(offset: u32, length: u32, checksum: u32, from: Register) -> Self {
+        Self::new("payload", |m| {
+            m.u32_be(5, from.number())
+                .u32_be(2, 2)
+                .u32_be(3, offset)
+                .u32_be(4, length);
+            // NFT_PAYLOAD_CSUM_INET.
+            m.u32_be(6, 1).u32_be(7, checksum);
+        })
+    }
+
+    /// The connection is not remembered.
+    pub fn untracked() -> Self {
+        Self::new("notrack", |_| {})
+    }
+
     /// The source address.
     pub fn source(family: Family, into: Register) -> Self {
         let offset = match family {

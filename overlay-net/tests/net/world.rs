@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -63,14 +64,21 @@ pub(crate) fn in_a_host<F: Future<Output = ()>>(test: impl FnOnce(World) -> F) {
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(async {
-        let world = World::new().await;
-        let config = world.config.clone();
-        tokio::time::timeout(DEADLINE * 6, test(world))
-            .await
-            .expect("the test takes too long");
-        namespace::unpin(&config.router()).unwrap();
-    });
+    let world = runtime.block_on(World::new());
+    let config = world.config.clone();
+    let run = || {
+        runtime.block_on(async {
+            tokio::time::timeout(DEADLINE * 6, test(world))
+                .await
+                .expect("the test takes too long");
+        });
+    };
+    let result = std::panic::catch_unwind(AssertUnwindSafe(run));
+    // `shoal-net` outlives who started it, also when that is a test that failed.
+    runtime.block_on(shoal_overlay_net::purge(config)).unwrap();
+    if let Err(panic) = result {
+        std::panic::resume_unwind(panic);
+    }
 }
 
 impl World {
@@ -91,7 +99,7 @@ impl World {
         let config = NetConfig {
             tag,
             run_dir: directory.path().join("net"),
-            program: directory.path().join("shoal-net"),
+            program: env!("CARGO_BIN_EXE_shoal-net").into(),
         };
         let mut tables = Tables {
             node: NodeNet {

@@ -1,0 +1,73 @@
+//! `shoal-net`: what of a node's network needs a living process.
+//!
+//! Started by the node's network with a tag, which tells it from others in lists of processes, and a socket as its
+//! standard input: the one that it is told by, or the one that its predecessor hands everything over by. Outlives who
+//! started it.
+
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::process::ExitCode;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use shoal_overlay_net::serve::{self, Start};
+use tokio::task::LocalSet;
+
+/// The kernel's next-to-last choice when memory runs out: without it no container finds another.
+const OOM_SCORE: &str = "-999";
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .init();
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "ended");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> io::Result<()> {
+    // A session of our own: a terminal or a service manager that stops the daemon does not mean us.
+    let _leader_already = rustix::process::setsid();
+    // Without CAP_SYS_RESOURCE it stays as it is.
+    let _stays = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+    more_descriptors()?;
+    let mut arguments = std::env::args().skip(2);
+    let socket = take_standard_input()?;
+    let start = match arguments.next().as_deref() {
+        None => Start::Fresh(socket.into()),
+        Some("take-over") => Start::TakeOver(socket.into()),
+        Some(other) => {
+            return Err(io::Error::other(format!(
+                "expected `take-over` or nothing, found `{other}`"
+            )));
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    LocalSet::new().block_on(&runtime, serve::run(start))
+}
+
+/// Each endpoint takes two, each proxied connection and each question that is passed on as well.
+fn more_descriptors() -> io::Result<()> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    setrlimit(Resource::Nofile, all)?;
+    Ok(())
+}
+
+/// The socket that was given, in whose place there is nothing.
+fn take_standard_input() -> io::Result<OwnedFd> {
+    let socket = io::stdin().as_fd().try_clone_to_owned()?;
+    let nothing = std::fs::File::open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&nothing)?;
+    Ok(socket)
+}

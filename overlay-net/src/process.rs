@@ -1,0 +1,253 @@
+//! `shoal-net` as the network has it in hand: started, told what shall be, started again when it dies, replaced when
+//! another build of it is there.
+//!
+//! It is told differences from what it was told last, or everything when nothing is known of it. Decides nothing about
+//! what it is told.
+
+mod diff;
+mod end;
+mod link;
+mod start;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use self::diff::Told;
+pub(crate) use self::diff::without_ports;
+pub(crate) use self::end::{NAME_OF_OLD, all as end};
+use self::link::Link;
+use crate::desired::{EndpointId, PortKey, Tables, Tag};
+use crate::engine::NamesState;
+use crate::message::{Asker, Reply, Request, VERSION};
+
+/// How long it may take for what it is told: 1,000 containers' sockets.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Attempts in a row: the first may find a process that is about to die.
+const ATTEMPTS: usize = 2;
+/// Between attempts to have it back.
+const RETRY: Duration = Duration::from_millis(300);
+/// So many starts within [`DYING_WINDOW`] mean that it dies of what it is told.
+const DYING: usize = 6;
+const DYING_WINDOW: Duration = Duration::from_secs(10);
+const DYING_RETRY: Duration = Duration::from_secs(5);
+
+/// Where it is, and what it is told.
+#[derive(Debug)]
+pub(crate) struct Process {
+    place: Place,
+    link: Option<Link>,
+    /// What it was told, if that is known.
+    told: Option<Told>,
+    /// What it shall be told.
+    wanted: Told,
+    number: u64,
+    taken: BTreeMap<PortKey, String>,
+    down: Option<String>,
+    starts: Vec<Instant>,
+    retry_at: Option<Instant>,
+}
+
+/// Where its files are.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) tag: Tag,
+    pub(crate) program: PathBuf,
+    pub(crate) socket: PathBuf,
+    pub(crate) log: PathBuf,
+}
+
+/// What came of telling it.
+pub(crate) type Outcome = Result<BTreeMap<EndpointId, String>, String>;
+
+impl Process {
+    pub(crate) fn new(place: Place) -> Self {
+        Self {
+            place,
+            link: None,
+            told: None,
+            wanted: Told::default(),
+            number: 0,
+            taken: BTreeMap::new(),
+            down: None,
+            starts: Vec::new(),
+            retry_at: None,
+        }
+    }
+
+    /// Holds the ports of these tables: the ones that could be had are known afterwards.
+    pub(crate) async fn hold(&mut self, tables: &Arc<Tables>) -> Outcome {
+        self.wanted.ports = Arc::clone(tables);
+        self.bring().await
+    }
+
+    /// Answers names from these tables.
+    pub(crate) async fn answer(&mut self, tables: &Arc<Tables>) -> Outcome {
+        self.wanted.names = Arc::clone(tables);
+        self.bring().await
+    }
+
+    /// Lets a container ask, without telling yet.
+    pub(crate) fn add(&mut self, id: EndpointId, asker: Asker) {
+        let port = self
+            .wanted
+            .endpoints
+            .get(&id)
+            .filter(|before| before.id == asker.id);
+        let port = port.and_then(|before| before.port);
+        self.wanted.endpoints.insert(id, Asker { port, ..asker });
+    }
+
+    /// Lets a container ask no more; false if it never could.
+    pub(crate) fn remove(&mut self, id: &EndpointId) -> bool {
+        self.wanted.endpoints.remove(id).is_some()
+    }
+
+    /// Makes it know what it shall, started first if it is not there; says which containers it could not serve.
+    pub(crate) async fn bring(&mut self) -> Outcome {
+        let mut result = Err(String::new());
+        for _ in 0..ATTEMPTS {
+            result = self.try_to_bring().await;
+            if result.is_ok() {
+                break;
+            }
+            self.link = None;
+        }
+        self.down = result.as_ref().err().cloned();
+        self.retry_at = self.down.is_some().then(|| self.next_try());
+        if let Some(why) = &self.down {
+            tracing::error!(why, "shoal-net does not serve; trying again");
+        }
+        result
+    }
+
+    /// The next thing that it says, or why it has to be brought back. Nothing is lost when it is not waited for.
+    pub(crate) async fn wait(&mut self) -> Result<Reply, String> {
+        if let Some(at) = self.retry_at {
+            sleep_until(at).await;
+            return Err("it was not there".to_owned());
+        }
+        match &mut self.link {
+            Some(link) => link.next().await.map_err(|error| error.to_string()),
+            None => pending().await,
+        }
+    }
+
+    /// Takes what was waited for; whether the ports that could not be had changed.
+    pub(crate) async fn heard(&mut self, said: Result<Reply, String>) -> bool {
+        let before = self.taken.clone();
+        match said {
+            Ok(Reply::Taken(taken)) => self.taken = taken.into_iter().collect(),
+            Ok(Reply::Done { .. } | Reply::Hello { .. }) => {}
+            Err(why) => {
+                tracing::warn!(why, "shoal-net is gone; starting it again");
+                self.link = None;
+                // When it fails, it is tried again, and the status says so.
+                drop(self.bring().await);
+            }
+        }
+        before != self.taken
+    }
+
+    /// The ports of these tables that could not be had, and why.
+    pub(crate) fn taken(&self) -> BTreeMap<PortKey, String> {
+        let wanted = &self.wanted.ports.ports;
+        let taken = self.taken.iter().filter(|(key, _)| wanted.contains_key(key));
+        taken.map(|(key, why)| (*key, why.clone())).collect()
+    }
+
+    /// How it is.
+    pub(crate) fn state(&self) -> NamesState {
+        match (&self.down, &self.link) {
+            (Some(why), _) => NamesState::Down { why: why.clone() },
+            (None, Some(link)) => NamesState::Serving { pid: link.pid() },
+            (None, None) => NamesState::Starting,
+        }
+    }
+
+    async fn try_to_bring(&mut self) -> Outcome {
+        if self.link.is_none() {
+            self.told = None;
+            let link = self.open().await.map_err(|error| error.to_string())?;
+            self.link = Some(link);
+        }
+        let parts = self.wanted.since(self.told.as_ref(), self.number + 1);
+        if parts.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        self.number += 1;
+        self.told = None;
+        let told = self.wanted.clone();
+        let (number, place) = (self.number, self.place.log.display());
+        let failed =
+            |error: io::Error| format!("shoal-net does not do what it is asked: {error}; see {place}");
+        let link = self.link.as_mut().ok_or("it is gone")?;
+        for part in parts {
+            link.send(&Request::Update(part), PATIENCE)
+                .await
+                .map_err(failed)?;
+        }
+        loop {
+            let reply = link.next_within(PATIENCE).await.map_err(failed)?;
+            match reply {
+                Reply::Taken(taken) => self.taken = taken.into_iter().collect(),
+                Reply::Done {
+                    number: done,
+                    ports,
+                    failures,
+                } if done == number => {
+                    self.told = Some(told);
+                    self.note(&ports, &failures);
+                    return Ok(failures.into_iter().collect());
+                }
+                Reply::Done { .. } | Reply::Hello { .. } => {}
+            }
+        }
+    }
+
+    /// Which ports containers ask on, and which containers are to be told again.
+    fn note(&mut self, ports: &[(EndpointId, u16)], failures: &[(EndpointId, String)]) {
+        let Some(told) = &mut self.told else { return };
+        for (id, port) in ports {
+            for endpoints in [&mut self.wanted.endpoints, &mut told.endpoints] {
+                if let Some(asker) = endpoints.get_mut(id) {
+                    asker.port = Some(*port);
+                }
+            }
+        }
+        let failed: BTreeSet<&EndpointId> = failures.iter().map(|(id, _)| id).collect();
+        told.endpoints.retain(|id, _| !failed.contains(id));
+    }
+
+    /// The process that is there, if it is of this build, or a new one.
+    async fn open(&mut self) -> io::Result<Link> {
+        if let Ok(link) = Link::open(&self.place.socket).await {
+            let same = start::is_program(link.pid(), &self.place.program);
+            if same && link.version() == VERSION {
+                return Ok(link);
+            }
+            tracing::info!("shoal-net is of another build; it is replaced");
+            self.starts.push(Instant::now());
+            match start::successor(&self.place, link).await {
+                Ok(link) => return Ok(link),
+                Err(error) => tracing::error!(%error, "shoal-net could not be replaced without a gap"),
+            }
+        }
+        // One that does not answer is in the way.
+        end::serving(&self.place)?;
+        self.starts.push(Instant::now());
+        start::fresh(&self.place).await
+    }
+
+    fn next_try(&mut self) -> Instant {
+        let now = Instant::now();
+        self.starts.retain(|start| now - *start < DYING_WINDOW);
+        let dying = self.starts.len() >= DYING;
+        now + if dying { DYING_RETRY } else { RETRY }
+    }
+}

@@ -1,0 +1,82 @@
+//! One connection to the process: a greeting, then requests out and replies in.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use crate::message::{Frames, Reply, Request, VERSION, frame};
+
+/// One that does not greet within this hangs. A machine that was just woken may take a second.
+const GREETING: Duration = Duration::from_secs(3);
+
+#[derive(Debug)]
+pub(super) struct Link {
+    stream: UnixStream,
+    frames: Frames,
+    pid: u32,
+    version: u32,
+}
+
+impl Link {
+    /// Connects and greets.
+    pub(super) async fn open(socket: &Path) -> io::Result<Self> {
+        let greeting = async {
+            let stream = UnixStream::connect(socket).await?;
+            let mut link = Self {
+                stream,
+                frames: Frames::default(),
+                pid: 0,
+                version: 0,
+            };
+            link.send(&Request::Hello { version: VERSION }, GREETING).await?;
+            match link.next().await? {
+                Reply::Hello { version, pid } => Ok(Self { pid, version, ..link }),
+                other => Err(io::Error::other(format!("greeted with {other:?}"))),
+            }
+        };
+        timeout(GREETING, greeting).await?
+    }
+
+    /// Of the process.
+    pub(super) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Of what it understands.
+    pub(super) fn version(&self) -> u32 {
+        self.version
+    }
+
+    pub(super) async fn send(&mut self, request: &Request, patience: Duration) -> io::Result<()> {
+        let bytes = frame(request)?;
+        timeout(patience, self.stream.write_all(&bytes)).await?
+    }
+
+    /// The next reply. Nothing is lost if it is not waited for.
+    pub(super) async fn next(&mut self) -> io::Result<Reply> {
+        loop {
+            if let Some(reply) = self.frames.next()? {
+                return Ok(reply);
+            }
+            if self.stream.read_buf(self.frames.input()).await? == 0 {
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "it closed the connection",
+                ));
+            }
+        }
+    }
+
+    pub(super) async fn next_within(&mut self, patience: Duration) -> io::Result<Reply> {
+        timeout(patience, self.next()).await?
+    }
+
+    /// The connection alone, for a successor to read on.
+    pub(super) fn into_std(self) -> io::Result<std::os::unix::net::UnixStream> {
+        self.stream.into_std()
+    }
+}

@@ -1,0 +1,87 @@
+//! Starts the process: with the socket that it is told by, or with the connection by which its predecessor hands
+//! everything over. A connection to that socket waits until it is accepted, so nobody waits for a start.
+
+use std::fs::{self, OpenOptions, Permissions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use super::Place;
+use super::link::Link;
+use crate::message::Request;
+
+/// For a frame of one byte.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// What is older than that much text is not kept.
+const LOG_MOST: u64 = 1 << 20;
+
+/// A new one.
+pub(super) async fn fresh(place: &Place) -> io::Result<Link> {
+    match fs::remove_file(&place.socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&place.socket)?;
+    fs::set_permissions(&place.socket, Permissions::from_mode(0o600))?;
+    spawn(place, listener.into(), &[])?;
+    greet(place).await
+}
+
+/// One that takes over from another.
+pub(super) async fn successor(place: &Place, mut predecessor: Link) -> io::Result<Link> {
+    predecessor.send(&Request::HandOver, PATIENCE).await?;
+    spawn(place, predecessor.into_std()?.into(), &["take-over"])?;
+    greet(place).await
+}
+
+async fn greet(place: &Place) -> io::Result<Link> {
+    Link::open(&place.socket).await.map_err(|error| {
+        let log = place.log.display();
+        io::Error::new(
+            error.kind(),
+            format!("{} does not serve: {error}; see {log}", place.program.display()),
+        )
+    })
+}
+
+fn spawn(place: &Place, input: OwnedFd, arguments: &[&str]) -> io::Result<()> {
+    let log = log(&place.log)?;
+    let named = |error: io::Error| {
+        let kind = error.kind();
+        io::Error::new(kind, format!("start {}: {error}", place.program.display()))
+    };
+    let mut command = tokio::process::Command::new(&place.program);
+    command.arg(place.tag.as_str()).args(arguments);
+    command.env_clear().current_dir("/");
+    command
+        .stdin(Stdio::from(input))
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    // Whoever it is a child of by then takes note of its end.
+    drop(command.spawn().map_err(named)?);
+    Ok(())
+}
+
+fn log(path: &Path) -> io::Result<fs::File> {
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)?;
+    if log.metadata()?.len() > LOG_MOST {
+        log.set_len(0)?;
+    }
+    Ok(log)
+}
+
+/// Whether a process runs this very file: one that was replaced by another build since is not the same.
+pub(super) fn is_program(pid: u32, program: &Path) -> bool {
+    let of = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+    let running = of(Path::new(&format!("/proc/{pid}/exe")));
+    // If the file is not there, what runs is all there is.
+    running.is_some() && of(program).is_none_or(|file| running == Some(file))
+}

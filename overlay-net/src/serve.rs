@@ -1,0 +1,318 @@
+//! What `shoal-net` does: names for containers, published ports on the loopback device, ports held against others.
+//!
+//! One thread, one loop: it is told what shall be by one network at a time and goes on without one. The kernel's part
+//! is not its business, nor what the tables mean.
+
+pub mod answer;
+mod control;
+mod endpoint;
+mod forward;
+mod handover;
+mod hold;
+mod inside;
+pub mod names;
+mod ports;
+mod resolvers;
+mod tcp_proxy;
+mod udp_proxy;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use self::control::{Connection, Control};
+use self::endpoint::{Endpoint, Shared};
+use self::forward::Forwarder;
+use self::handover::Item;
+use self::inside::Sockets;
+use self::ports::Ports;
+use crate::desired::{EndpointId, PortKey};
+use crate::message::{Asker, Reply, Request, Update, VERSION};
+use crate::namespace::NamespaceId;
+use crate::process::NAME_OF_OLD;
+
+/// How often it is looked whether containers are gone and ports are free: what a container leaves is kept alive by our
+/// sockets for so long, if nobody says that it ended.
+const LOOK: Duration = Duration::from_secs(1);
+/// A change of a cluster of 5,000 services takes some 40 parts.
+const PARTS_MOST: usize = 256;
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// How a process begins.
+#[derive(Debug)]
+pub enum Start {
+    /// With nothing but the socket that it is told by.
+    Fresh(UnixListener),
+    /// With what its predecessor sends by this connection.
+    TakeOver(UnixStream),
+}
+
+/// Everything that the process has.
+struct Serve {
+    shared: Rc<Shared>,
+    endpoints: BTreeMap<EndpointId, Endpoint>,
+    /// From a predecessor, until they are asked for.
+    adopted: BTreeMap<EndpointId, (Asker, Sockets)>,
+    ports: Ports,
+    /// Parts of a change that is not whole yet.
+    parts: Vec<Update>,
+    told: BTreeMap<PortKey, String>,
+}
+
+/// Why the loop ends.
+enum End {
+    Asked,
+    /// The successor's connection.
+    Followed(UnixStream),
+}
+
+/// Serves until it is told to end, or a successor took over and all that was under way is done.
+pub async fn run(start: Start) -> io::Result<()> {
+    let (tell, stop) = watch::channel(false);
+    let forwarder = Rc::new(Forwarder::new(Path::new(RESOLV_CONF)));
+    let mut serve = Serve {
+        shared: Rc::new(Shared::new(forwarder, stop.clone())),
+        endpoints: BTreeMap::new(),
+        adopted: BTreeMap::new(),
+        ports: Ports::new(stop),
+        parts: Vec::new(),
+        told: BTreeMap::new(),
+    };
+    let (listener, predecessor) = match start {
+        Start::Fresh(listener) => (listener, None),
+        Start::TakeOver(from) => (serve.take_over(&from)?, Some(from)),
+    };
+    let mut control = Control::new(listener)?;
+    let end = serve.until_the_end(&mut control).await?;
+    match end {
+        End::Asked => {
+            if let Some(predecessor) = predecessor {
+                control::end(predecessor);
+            }
+            Ok(())
+        }
+        End::Followed(successor) => {
+            drop(control);
+            tell.send_replace(true);
+            serve.drain(successor, predecessor).await
+        }
+    }
+}
+
+impl Serve {
+    fn take_over(&mut self, from: &UnixStream) -> io::Result<UnixListener> {
+        let mut control = None;
+        for (item, descriptors) in handover::take(from)? {
+            let mut descriptors = descriptors.into_iter();
+            match item {
+                Item::Control => control = descriptors.next().map(UnixListener::from),
+                Item::Endpoint(id, asker) => {
+                    if let (Some(udp), Some(tcp)) = (descriptors.next(), descriptors.next()) {
+                        let sockets = Sockets {
+                            udp: udp.into(),
+                            tcp: tcp.into(),
+                        };
+                        self.adopted.insert(id, (asker, sockets));
+                    }
+                }
+                Item::Port(key, _) => self.ports.adopt(key, descriptors.collect()),
+            }
+        }
+        control.ok_or_else(|| io::Error::other("the predecessor did not hand its socket over"))
+    }
+
+    async fn until_the_end(&mut self, control: &mut Control) -> io::Result<End> {
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                request = control.next() => match request? {
+                    Request::Hello { version } => {
+                        tracing::info!(version, "a network has come");
+                        self.parts.clear();
+                        let pid = std::process::id();
+                        control.reply(&Reply::Hello { version: VERSION, pid }).await;
+                        self.tell_taken(control, true).await;
+                    }
+                    Request::Update(part) => self.part(part, control).await,
+                    Request::End => return Ok(End::Asked),
+                    Request::HandOver => {
+                        if let Some(successor) = self.hand_over(control)? {
+                            return Ok(End::Followed(successor));
+                        }
+                    }
+                },
+                _ = look.tick() => {
+                    self.forget_the_gone();
+                    if self.ports.retry() {
+                        self.tell_taken(control, false).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a part; with the last one the change takes effect.
+    async fn part(&mut self, part: Update, control: &mut Control) {
+        let last = part.last.then_some(part.number);
+        if self
+            .parts
+            .first()
+            .is_some_and(|first| first.number != part.number)
+        {
+            self.parts.clear();
+        }
+        if self.parts.len() >= PARTS_MOST {
+            tracing::error!("a change has more than {PARTS_MOST} parts, and is refused");
+            control.close();
+            return;
+        }
+        self.parts.push(part);
+        let Some(number) = last else { return };
+        let parts = std::mem::take(&mut self.parts);
+        for part in &parts {
+            self.shared.names.borrow_mut().apply(part);
+        }
+        let whole = parts.first().is_some_and(|first| first.fresh);
+        let mut ports = Vec::new();
+        let mut endpoints = Vec::new();
+        for part in parts {
+            ports.extend(part.ports);
+            endpoints.extend(part.endpoints);
+        }
+        self.ports.apply(ports, whole);
+        let done = self.change_endpoints(number, endpoints, whole);
+        self.tell_taken(control, false).await;
+        control.reply(&done).await;
+    }
+
+    fn change_endpoints(
+        &mut self,
+        number: u64,
+        changes: Vec<(EndpointId, Option<Asker>)>,
+        whole: bool,
+    ) -> Reply {
+        let (mut ports, mut failures) = (Vec::new(), Vec::new());
+        if whole {
+            let keep: BTreeSet<_> = changes.iter().map(|(id, _)| id.clone()).collect();
+            self.endpoints.retain(|id, _| keep.contains(id));
+            self.adopted.retain(|id, _| keep.contains(id));
+        }
+        for (id, asker) in changes {
+            let Some(asker) = asker else {
+                self.endpoints.remove(&id);
+                continue;
+            };
+            match self.endpoint(&id, asker) {
+                Ok(port) => ports.push((id, port)),
+                Err(why) => failures.push((id, why)),
+            }
+        }
+        Reply::Done {
+            number,
+            ports,
+            failures,
+        }
+    }
+
+    fn endpoint(&mut self, id: &EndpointId, asker: Asker) -> Result<u16, String> {
+        if let Some(known) = self.endpoints.get(id)
+            && known.asker().id == asker.id
+        {
+            known.change(asker);
+            return Ok(known.port());
+        }
+        self.endpoints.remove(id);
+        let adopted = self.adopted.remove(id).filter(|(known, _)| known.id == asker.id);
+        let sockets = match adopted {
+            Some((_, sockets)) => sockets,
+            None => inside::open(&asker).map_err(|error| chain(&error))?,
+        };
+        let endpoint = Endpoint::serve(&self.shared, asker, sockets).map_err(|error| error.to_string())?;
+        let port = endpoint.port();
+        self.endpoints.insert(id.clone(), endpoint);
+        Ok(port)
+    }
+
+    /// Our sockets are the last thing that a namespace is there for.
+    fn forget_the_gone(&mut self) {
+        let gone = |asker: &Asker| NamespaceId::of(&asker.namespace).map_or(true, |id| id != asker.id);
+        self.endpoints.retain(|id, endpoint| {
+            let gone = gone(&endpoint.asker());
+            if gone {
+                tracing::debug!(%id, "a container is gone");
+            }
+            !gone
+        });
+        self.adopted.retain(|_, (asker, _)| !gone(asker));
+    }
+
+    async fn tell_taken(&mut self, control: &mut Control, anyway: bool) {
+        if anyway || self.told != *self.ports.taken() {
+            self.told = self.ports.taken().clone();
+            let all = self.told.iter().map(|(key, why)| (*key, why.clone()));
+            control.reply(&Reply::Taken(all.collect())).await;
+        }
+    }
+
+    /// Gives everything to whoever reads this connection on; none if that failed, and then this one goes on.
+    fn hand_over(&mut self, control: &mut Control) -> io::Result<Option<UnixStream>> {
+        let Some(to) = control.take_connection().map(Connection::into_std).transpose()? else {
+            return Ok(None);
+        };
+        let listener = control.listener();
+        let mut all = vec![(Item::Control, vec![listener])];
+        for (id, endpoint) in &self.endpoints {
+            let item = Item::Endpoint(id.clone(), endpoint.asker());
+            all.push((item, endpoint.descriptors().to_vec()));
+        }
+        for (key, sockets) in self.ports.descriptors() {
+            all.push((Item::Port(key, sockets.len()), sockets));
+        }
+        match handover::give(&to, all) {
+            Ok(()) => Ok(Some(to)),
+            Err(error) => {
+                tracing::error!(%error, "the successor could not be given what it needs");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Sees to its end what is under way, while the successor has everything else.
+    async fn drain(self, successor: UnixStream, predecessor: Option<UnixStream>) -> io::Result<()> {
+        tracing::info!("a successor has taken over");
+        rustix::thread::set_name(NAME_OF_OLD)?;
+        let rest = async {
+            for (_, endpoint) in self.endpoints {
+                endpoint.drain().await;
+            }
+            self.ports.drain().await;
+        };
+        tokio::select! {
+            () = rest => Ok(()),
+            asked = control::told_to_end(successor) => {
+                if let Some(predecessor) = predecessor {
+                    control::end(predecessor);
+                }
+                asked
+            }
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

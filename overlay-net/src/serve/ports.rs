@@ -1,0 +1,193 @@
+//! Published ports: held in the host's namespace, and served where the kernel does not lead further.
+//!
+//! The kernel gives a new connection to a published port to a backend before any process sees it, but for those over
+//! the loopback device. A port that another process has is tried again until it is free.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::hold::{hold, reason};
+use super::{tcp_proxy, udp_proxy};
+use crate::desired::{PortKey, Protocol};
+
+/// Connections and exchanges in all: each holds two descriptors and some 20 KiB.
+const ALL_MOST: usize = 4096;
+
+/// All published ports.
+#[derive(Debug)]
+pub(super) struct Ports {
+    wanted: BTreeMap<PortKey, Rc<Backends>>,
+    held: BTreeMap<PortKey, Held>,
+    taken: BTreeMap<PortKey, String>,
+    /// Taken over from a predecessor, until it is known whether they are wanted.
+    adopted: BTreeMap<PortKey, Vec<OwnedFd>>,
+    limits: Limits,
+}
+
+/// What all proxied connections share.
+#[derive(Debug, Clone)]
+pub(super) struct Limits {
+    pub(super) all: std::sync::Arc<Semaphore>,
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+/// A port that is held.
+#[derive(Debug)]
+struct Held {
+    sockets: Vec<OwnedFd>,
+    tasks: JoinSet<()>,
+}
+
+/// Who serves a port, each in turn.
+#[derive(Debug, Default)]
+pub(super) struct Backends {
+    all: RefCell<Vec<SocketAddr>>,
+    turn: Cell<usize>,
+}
+
+impl Backends {
+    /// All of them, beginning with another one each time; those of the asker's family first.
+    pub(super) fn in_turn(&self, asker: SocketAddr) -> Vec<SocketAddr> {
+        let mut all = self.all.borrow().clone();
+        if !all.is_empty() {
+            let turn = self.turn.get() % all.len();
+            self.turn.set(turn + 1);
+            all.rotate_left(turn);
+        }
+        all.sort_by_key(|backend| backend.is_ipv4() != asker.ip().to_canonical().is_ipv4());
+        all
+    }
+
+    /// Whether it still serves.
+    pub(super) fn has(&self, backend: SocketAddr) -> bool {
+        self.all.borrow().contains(&backend)
+    }
+}
+
+impl Ports {
+    pub(super) fn new(stop: watch::Receiver<bool>) -> Self {
+        let all = std::sync::Arc::new(Semaphore::new(ALL_MOST));
+        Self {
+            wanted: BTreeMap::new(),
+            held: BTreeMap::new(),
+            taken: BTreeMap::new(),
+            adopted: BTreeMap::new(),
+            limits: Limits { all, stop },
+        }
+    }
+
+    /// Sockets of a predecessor.
+    pub(super) fn adopt(&mut self, key: PortKey, sockets: Vec<OwnedFd>) {
+        self.adopted.insert(key, sockets);
+    }
+
+    /// A change: ports and their backends, or none; all that is not in it goes if it is the whole.
+    pub(super) fn apply(&mut self, changes: Vec<(PortKey, Option<Vec<SocketAddr>>)>, whole: bool) {
+        if whole {
+            let keep: BTreeSet<PortKey> = changes.iter().map(|(key, _)| *key).collect();
+            let gone: Vec<_> = self
+                .wanted
+                .keys()
+                .filter(|key| !keep.contains(key))
+                .copied()
+                .collect();
+            gone.iter().for_each(|key| self.remove(key));
+            self.adopted.retain(|key, _| keep.contains(key));
+        }
+        // What goes makes room for what comes.
+        let (come, go): (Vec<_>, Vec<_>) = changes.into_iter().partition(|(_, value)| value.is_some());
+        go.iter().for_each(|(key, _)| self.remove(key));
+        for (key, backends) in come {
+            let known = self.wanted.entry(key).or_default();
+            known.all.replace(backends.unwrap_or_default());
+            if !self.held.contains_key(&key) {
+                self.try_to_hold(key);
+            }
+        }
+    }
+
+    /// Tries again to have those that are taken; whether that changed anything.
+    pub(super) fn retry(&mut self) -> bool {
+        let keys: Vec<PortKey> = self.taken.keys().copied().collect();
+        let before = self.taken.clone();
+        keys.into_iter().for_each(|key| self.try_to_hold(key));
+        before != self.taken
+    }
+
+    /// Those that could not be had, and why.
+    pub(super) fn taken(&self) -> &BTreeMap<PortKey, String> {
+        &self.taken
+    }
+
+    /// All sockets that are held.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = (PortKey, Vec<BorrowedFd<'_>>)> {
+        self.held.iter().map(|(key, held)| {
+            let sockets = held.sockets.iter().map(|socket| socket.as_fd());
+            (*key, sockets.collect())
+        })
+    }
+
+    /// Waits for connections to end, once all are told to stop.
+    pub(super) async fn drain(self) {
+        for (_, mut held) in self.held {
+            drop(held.sockets);
+            while held.tasks.join_next().await.is_some() {}
+        }
+    }
+
+    fn remove(&mut self, key: &PortKey) {
+        self.wanted.remove(key);
+        self.held.remove(key);
+        self.taken.remove(key);
+    }
+
+    fn try_to_hold(&mut self, key: PortKey) {
+        let sockets = match self.adopted.remove(&key) {
+            Some(adopted) => Ok(adopted),
+            None => hold(&key),
+        };
+        let backends = self.wanted.get(&key).cloned().unwrap_or_default();
+        match sockets.and_then(|sockets| serve(&key, sockets, &backends, &self.limits)) {
+            Ok(held) => {
+                if self.taken.remove(&key).is_some() {
+                    tracing::info!(port = %key, "a port that was taken is had");
+                }
+                self.held.insert(key, held);
+            }
+            Err(error) => {
+                let known = self.taken.get(&key).cloned();
+                let why = reason(&key, &error);
+                if known.as_ref() != Some(&why) {
+                    tracing::warn!(port = %key, why, "a published port cannot be had");
+                }
+                self.taken.insert(key, why);
+            }
+        }
+    }
+}
+
+fn serve(key: &PortKey, sockets: Vec<OwnedFd>, backends: &Rc<Backends>, limits: &Limits) -> io::Result<Held> {
+    let mut tasks = JoinSet::new();
+    for socket in &sockets {
+        let socket = socket.try_clone()?;
+        let backends = Rc::clone(backends);
+        match key.protocol {
+            Protocol::Tcp => {
+                let listener = tokio::net::TcpListener::from_std(TcpListener::from(socket))?;
+                tasks.spawn_local(tcp_proxy::run(listener, backends, limits.clone()));
+            }
+            Protocol::Udp => {
+                let socket = tokio::net::UdpSocket::from_std(UdpSocket::from(socket))?;
+                tasks.spawn_local(udp_proxy::run(socket, backends, limits.clone()));
+            }
+        }
+    }
+    Ok(Held { sockets, tasks })
+}
