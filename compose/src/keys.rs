@@ -16,9 +16,11 @@ use Rule::{Done, Ignored, Refused};
 
 pub(crate) type Keys = &'static [(&'static str, Rule)];
 
-const NOT_BUILT: &str = "not built yet";
 const WINDOWS: &str = "means something on Windows only";
-const NO_NETWORKS: &str = "container networks are not built yet; a service has the host's network or none (network_mode: host|none)";
+const GIVEN: &str = "the cluster gives the addresses; use names";
+const OWN_GATEWAY: &str = "the gateway is the node's own end of each container's link";
+const WHOLE_RANGE: &str = "addresses are given from the whole range";
+const NO_BRIDGE: &str = "there is no bridge: containers' links are routed";
 
 pub(crate) const TOP: Keys = &[
     ("configs", Ignored("configs are not built yet")),
@@ -28,7 +30,7 @@ pub(crate) const TOP: Keys = &[
     ),
     ("models", Ignored("models are not built yet")),
     ("name", Done),
-    ("networks", Ignored(NO_NETWORKS)),
+    ("networks", Done),
     ("secrets", Ignored("secrets are not built yet")),
     ("services", Done),
     ("version", Done),
@@ -84,22 +86,25 @@ pub(crate) const SERVICE: Keys = &[
     ("develop", Ignored("`watch` is not built yet")),
     ("device_cgroup_rules", Refused("devices are not built yet")),
     ("devices", Refused("devices are not built yet")),
-    ("dns", Ignored("the container uses the host's resolver")),
-    ("dns_opt", Ignored("the container uses the host's resolver")),
-    ("dns_search", Ignored("the container uses the host's resolver")),
-    ("domainname", Ignored(NOT_BUILT)),
+    ("dns", Done),
+    ("dns_opt", Done),
+    ("dns_search", Done),
+    (
+        "domainname",
+        Ignored("write the whole name as hostname, such as web.example.com"),
+    ),
     ("entrypoint", Done),
     ("env_file", Done),
     ("environment", Done),
-    (
-        "expose",
-        Ignored("on the host's network every port the program listens on is open"),
-    ),
+    ("expose", Done),
     (
         "extends",
         Refused("extending other services is not built yet; use anchors and merge keys"),
     ),
-    ("external_links", Ignored("links are not built; use names")),
+    (
+        "external_links",
+        Ignored("a service outside the file is found by its name in a network that both join"),
+    ),
     ("extra_hosts", Done),
     ("gpus", Refused("devices are not built yet")),
     ("group_add", Done),
@@ -111,12 +116,12 @@ pub(crate) const SERVICE: Keys = &[
     ("isolation", Ignored(WINDOWS)),
     ("label_file", Done),
     ("labels", Done),
-    ("links", Ignored("links are not built; use names")),
+    ("links", Done),
     (
         "logging",
         Ignored("logs are always kept by the node, rotated; `shoal service logs` shows them"),
     ),
-    ("mac_address", Ignored(NO_NETWORKS)),
+    ("mac_address", Ignored("the node chooses it")),
     ("mem_limit", Done),
     ("mem_reservation", Done),
     ("mem_swappiness", Ignored("swap settings are not built yet")),
@@ -301,6 +306,90 @@ pub(crate) const VOLUME: Keys = &[
     ("name", Done),
 ];
 
+pub(crate) const NETWORK: Keys = &[
+    ("attachable", Done),
+    ("driver", Done),
+    ("driver_opts", Done),
+    ("enable_ipv4", Done),
+    ("enable_ipv6", Done),
+    ("external", Done),
+    ("internal", Done),
+    ("ipam", Done),
+    ("labels", Done),
+    ("name", Done),
+];
+
+/// Of `driver_opts`. What would leave a network or port more open than the file says is refused.
+pub(crate) const NETWORK_OPTIONS: Keys = &[
+    ("com.docker.network.bridge.default_bridge", Ignored(NO_BRIDGE)),
+    (
+        "com.docker.network.bridge.enable_icc",
+        Refused("members of a network reach each other; give each service a network of its own"),
+    ),
+    (
+        "com.docker.network.bridge.enable_ip_masquerade",
+        Ignored("connections that leave a node have its address"),
+    ),
+    (
+        "com.docker.network.bridge.gateway_mode_ipv4",
+        Refused("use internal: true for a network without a way out"),
+    ),
+    (
+        "com.docker.network.bridge.gateway_mode_ipv6",
+        Refused("use internal: true for a network without a way out"),
+    ),
+    (
+        "com.docker.network.bridge.host_binding_ipv4",
+        Refused("name the host's address at each port"),
+    ),
+    ("com.docker.network.bridge.name", Ignored(NO_BRIDGE)),
+    (
+        "com.docker.network.container_iface_prefix",
+        Ignored("interfaces are eth0, eth1 and so on"),
+    ),
+    (
+        "com.docker.network.driver.mtu",
+        Ignored("it is derived from the path"),
+    ),
+    (
+        "com.docker.network.driver.overlay.vxlanid_list",
+        Ignored("the cluster chooses it"),
+    ),
+    ("encrypted", Done),
+];
+
+pub(crate) const IPAM: Keys = &[
+    ("config", Done),
+    ("driver", Done),
+    ("options", Ignored("there is one way of giving addresses")),
+];
+
+pub(crate) const IPAM_CONFIG: Keys = &[
+    ("aux_addresses", Ignored(WHOLE_RANGE)),
+    ("gateway", Ignored(OWN_GATEWAY)),
+    ("ip_range", Ignored(WHOLE_RANGE)),
+    ("subnet", Done),
+];
+
+/// Of a service's place in a network.
+pub(crate) const NETWORK_USE: Keys = &[
+    ("aliases", Done),
+    (
+        "driver_opts",
+        Ignored("there are none for a service's place in a network"),
+    ),
+    ("gw_priority", Done),
+    (
+        "interface_name",
+        Ignored("interfaces are eth0, eth1 and so on, in the order of the networks"),
+    ),
+    ("ipv4_address", Ignored(GIVEN)),
+    ("ipv6_address", Ignored(GIVEN)),
+    ("link_local_ips", Ignored(GIVEN)),
+    ("mac_address", Ignored("the node chooses it")),
+    ("priority", Done),
+];
+
 pub(crate) const EXTERNAL: Keys = &[("name", Done)];
 
 pub(crate) const ENV_FILE: Keys = &[("format", Done), ("path", Done), ("required", Done)];
@@ -336,6 +425,11 @@ mod tests {
             MOUNT_VOLUME,
             MOUNT_TMPFS,
             VOLUME,
+            NETWORK,
+            NETWORK_OPTIONS,
+            IPAM,
+            IPAM_CONFIG,
+            NETWORK_USE,
             ENV_FILE,
             ULIMIT,
         ] {

@@ -8,7 +8,7 @@ use crate::{
     check::check,
     dotenv,
     interpolate::interpolate,
-    keys, merge,
+    keys, links, merge, networks,
     parse::parse,
     reader::{Field, Reader},
     render::render,
@@ -274,6 +274,7 @@ fn stack(
         .get("volumes")
         .map(|field| service::volumes(reader, field, &name))
         .unwrap_or_default();
+    let networks = networks::declared(reader, fields.get("networks"));
     let mut profiles: BTreeSet<String> = options.profiles.iter().cloned().collect();
     if let Some(listed) = environment.get("COMPOSE_PROFILES") {
         profiles.extend(listed.split(',').map(|name| name.trim().to_owned()));
@@ -282,6 +283,7 @@ fn stack(
         environment,
         project_dir: options.project_dir.trim_end_matches('/'),
         stack: &name,
+        networks: &networks,
         volumes: &volumes,
         profiles: &profiles,
         files,
@@ -291,11 +293,14 @@ fn stack(
         ..StackSpec::default()
     };
     let services = fields.get("services").map(|field| reader.named(field));
-    for (service_name, field) in services.unwrap_or_default() {
-        if let Some(spec) = service::read(reader, service_name, &field, &mut scope) {
-            stack.services.insert(service_name.to_owned(), spec);
+    let services = services.unwrap_or_default();
+    for (service_name, field) in &services {
+        if let Some(spec) = service::read(reader, service_name, field, &mut scope) {
+            stack.services.insert((*service_name).to_owned(), spec);
         }
     }
+    links::settle(reader, &services, &mut stack);
+    stack.networks = networks::joined(networks, &stack);
     if !reader.report.has_errors() {
         check(reader.report, &stack, tree);
     }

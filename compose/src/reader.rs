@@ -260,6 +260,14 @@ impl Reader<'_> {
         }
         pairs
     }
+
+    /// Pairs where a key without a value has the empty one.
+    pub(crate) fn plain_pairs(&mut self, field: &Field<'_>) -> BTreeMap<String, String> {
+        let pairs = self.pairs(field).into_iter();
+        pairs
+            .map(|(key, value)| (key, value.unwrap_or_default()))
+            .collect()
+    }
 }
 
 /// YAML's `True` is the same value as `true`, and programs compare texts.

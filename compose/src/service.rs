@@ -1,19 +1,22 @@
 //! One service of the file to one `ServiceSpec`.
 //!
 //! The keys are read into a `Draft`, a domain a file below `service/`; what depends on more than one key
-//! (limits given twice, ports against the network) is settled in `finish`.
+//! (limits given twice, networks and ports) is settled in `finish`.
 
 mod deploy;
 mod environment;
 mod health;
 mod limits;
 mod mounts;
+mod names;
 mod network;
+mod ports;
 mod program;
 
 use crate::{
     keys,
     load::{Files, is_name},
+    networks::Declared,
     reader::{Field, Reader},
     suggest::nearest,
 };
@@ -21,7 +24,7 @@ use deploy::Deploy;
 use environment::Environment;
 use limits::Amounts;
 use network::Network;
-use shoal_core::model::{ContainerSpec, EndpointMode, Labels, Mode, RestartPolicy, ServiceSpec, TaskSpec};
+use shoal_core::model::{ContainerSpec, Labels, Mode, RestartPolicy, ServiceSpec, TaskSpec};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) use mounts::{Volume, volumes};
@@ -31,6 +34,7 @@ pub(crate) struct Scope<'a> {
     pub(crate) environment: &'a BTreeMap<String, String>,
     pub(crate) project_dir: &'a str,
     pub(crate) stack: &'a str,
+    pub(crate) networks: &'a BTreeMap<String, Declared>,
     pub(crate) volumes: &'a BTreeMap<String, Volume>,
     pub(crate) profiles: &'a BTreeSet<String>,
     pub(crate) files: &'a mut dyn Files,
@@ -76,7 +80,8 @@ pub(crate) fn read(
     for (key, inner) in reader.entries(field, keys::SERVICE) {
         let taken = program::take(reader, &mut draft, key, &inner)
             || limits::take(reader, &mut draft, key, &inner)
-            || draft.network.take(reader, key, &inner)
+            || draft.network.take(key, &inner)
+            || names::take(reader, &mut draft.container, key, &inner)
             || draft.environment.take(key, &inner)
             || mounts::take(reader, &mut draft.container, key, (&inner, scope));
         if !taken {
@@ -104,7 +109,7 @@ fn take_rest<'a>(reader: &mut Reader<'_>, draft: &mut Draft<'a>, key: &str, fiel
         "depends_on" => depends_on(reader, field),
         "healthcheck" => draft.container.health = health::read(reader, field),
         "label_file" => draft.label_files = Some(field.clone()),
-        "labels" => draft.labels = plain_pairs(reader, field),
+        "labels" => draft.labels = reader.plain_pairs(field),
         "restart" => {
             draft.restart = deploy::restart(reader, field).map(|policy| (policy, field.clone()));
         }
@@ -113,18 +118,10 @@ fn take_rest<'a>(reader: &mut Reader<'_>, draft: &mut Draft<'a>, key: &str, fiel
                 .parsed(field, "a number of replicas")
                 .map(|scale| (scale, field.clone()));
         }
-        // `profiles` was read before anything else.
+        // `profiles` was read before anything else, `links` are settled once all services are known. In a network every
+        // port is reached by its members, so that `expose` asks for what there is.
         _ => {}
     }
-}
-
-/// Pairs where a key without a value has the empty one.
-fn plain_pairs(reader: &mut Reader<'_>, field: &Field<'_>) -> BTreeMap<String, String> {
-    reader
-        .pairs(field)
-        .into_iter()
-        .map(|(key, value)| (key, value.unwrap_or_default()))
-        .collect()
 }
 
 fn depends_on(reader: &mut Reader<'_>, field: &Field<'_>) {
@@ -147,9 +144,8 @@ fn finish(
     container.env = draft.environment.finish(reader, scope);
     container.labels = environment::label_files(reader, draft.label_files.as_ref(), scope);
     container.labels.append(&mut draft.labels);
-    let (network, ports, hosts) = draft.network.finish(reader, field);
-    container.network = network;
-    container.extra_hosts = hosts;
+    let network = draft.network.settle(reader, scope);
+    container.network = network.mode;
     let (limits, reservations) = limits::settle(reader, &draft.amounts, &draft.deploy.amounts);
     container.limits = limits;
     templates(reader, container, field);
@@ -171,14 +167,14 @@ fn finish(
         mode,
         task: TaskSpec {
             container: draft.container,
-            networks: Vec::new(),
+            networks: network.networks,
             reservations,
             placement: draft.deploy.placement,
             restart,
             force_update: 0,
         },
-        ports,
-        endpoint_mode: EndpointMode::default(),
+        ports: network.ports,
+        endpoint_mode: draft.deploy.endpoint_mode,
         update: draft.deploy.update.unwrap_or_default(),
     })
 }
@@ -256,7 +252,7 @@ fn templates(reader: &mut Reader<'_>, container: &ContainerSpec, field: &Field<'
 }
 
 /// "Did you mean" for the names a file declares itself.
-fn meant<'a>(name: &str, declared: impl IntoIterator<Item = &'a String>) -> String {
+pub(crate) fn meant<'a>(name: &str, declared: impl IntoIterator<Item = &'a String>) -> String {
     nearest(name, declared.into_iter().map(String::as_str))
         .map(|name| format!("; did you mean {name}?"))
         .unwrap_or_default()

@@ -122,7 +122,15 @@ fn load_text(text: &str) -> Loaded {
 
 #[test]
 fn what_is_shown_reads_back_as_the_same() {
-    for name in ["full", "v3", "override", "envfile"] {
+    for name in [
+        "full",
+        "v3",
+        "override",
+        "envfile",
+        "networks",
+        "ports",
+        "v3-networks",
+    ] {
         let first = load_golden(name);
         let again = vec![("again".to_owned(), first.merged.clone())];
         let second = load(&options(name, again), &mut files());
@@ -133,7 +141,7 @@ fn what_is_shown_reads_back_as_the_same() {
 
 #[test]
 fn strict_makes_warnings_errors() {
-    let text = "services: {web: {image: a, expose: [80], network_mode: host}}";
+    let text = "services: {web: {image: a, attach: true}}";
     let texts = vec![("compose.yaml".to_owned(), text.to_owned())];
     let lenient = load(&options("any", texts.clone()), &mut files());
     assert!(lenient.stack.is_some());
@@ -144,8 +152,8 @@ fn strict_makes_warnings_errors() {
     let strict = load(&strict, &mut files());
     assert!(strict.stack.is_none());
     let messages: Vec<_> = strict.diagnostics.iter().map(Diagnostic::to_string).collect();
-    let expect = "compose.yaml:1:28: error: services.web.expose: not carried out: on the host's network \
-        every port the program listens on is open";
+    let expect = "compose.yaml:1:28: error: services.web.attach: not carried out: a stack runs detached; \
+        `shoal service logs -f` follows it";
     assert_eq!(messages, [expect]);
 }
 
@@ -205,7 +213,7 @@ fn bounds_are_kept() {
 #[test]
 fn few_messages_are_given_for_many_mistakes() {
     let services: String = (0..1000)
-        .map(|n| format!("  s{n}: {{image: x, expose: [1], imgae: y}}\n"))
+        .map(|n| format!("  s{n}: {{image: x, attach: true, imgae: y}}\n"))
         .collect();
     let loaded = load_text(&format!("services:\n{services}"));
     assert!(loaded.diagnostics.len() < 500, "{}", loaded.diagnostics.len());

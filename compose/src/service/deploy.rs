@@ -9,13 +9,15 @@ use crate::{
     reader::{Field, Reader},
 };
 use shoal_core::model::{
-    FailureAction, Labels, Placement, Preference, RestartCondition, RestartPolicy, UpdateConfig, UpdateOrder,
+    EndpointMode, FailureAction, Labels, Placement, Preference, RestartCondition, RestartPolicy,
+    UpdateConfig, UpdateOrder,
 };
 
 /// What `deploy` said.
 #[derive(Default)]
 pub(super) struct Deploy<'a> {
     pub(super) global: bool,
+    pub(super) endpoint_mode: EndpointMode,
     pub(super) replicas: Option<(u32, Field<'a>)>,
     pub(super) labels: Labels,
     pub(super) placement: Placement,
@@ -34,18 +36,15 @@ pub(super) fn read<'a>(reader: &mut Reader<'_>, field: &Field<'a>) -> Deploy<'a>
                     .parsed(&inner, "a number of replicas")
                     .map(|replicas| (replicas, inner.clone()));
             }
-            "labels" => deploy.labels = super::plain_pairs(reader, &inner),
+            "labels" => deploy.labels = reader.plain_pairs(&inner),
             "placement" => deploy.placement = placement(reader, &inner),
             "resources" => deploy.amounts = resources(reader, &inner),
             "restart_policy" => deploy.restart = Some(restart_policy(reader, &inner)),
             "update_config" => deploy.update = Some(update_config(reader, &inner)),
             // endpoint_mode
             _ => {
-                reader.word(&inner, &[("vip", ()), ("dnsrr", ())]);
-                reader.warn(
-                    &inner,
-                    "not carried out: on the host's network a service has no address of its own",
-                );
+                let words = [("vip", EndpointMode::Vip), ("dnsrr", EndpointMode::DnsRoundRobin)];
+                deploy.endpoint_mode = reader.word(&inner, &words).unwrap_or_default();
             }
         }
     }

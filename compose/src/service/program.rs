@@ -34,7 +34,7 @@ pub(super) fn take<'a>(reader: &mut Reader<'_>, draft: &mut Draft<'a>, key: &str
         "stop_grace_period" => container.stop_grace = reader.duration(field),
         "cap_add" => container.cap_add = reader.texts(field),
         "cap_drop" => container.cap_drop = reader.texts(field),
-        "sysctls" => container.sysctls = super::plain_pairs(reader, field),
+        "sysctls" => container.sysctls = reader.plain_pairs(field),
         "ulimits" => {
             for (name, inner) in reader.named(field) {
                 if let Some(limit) = ulimit(reader, &inner) {
