@@ -5,7 +5,10 @@
 //! worker never guesses what it missed.
 
 use serde::{Deserialize, Serialize};
-use shoal_core::model::{DesiredState, Labels, PublishedPort, ServiceId, Slot, TaskId, TaskSpec, TaskState};
+use shoal_core::dispatcher::TablesDiff;
+use shoal_core::model::{
+    Attachment, DesiredState, Labels, PublishedPort, ServiceId, Slot, TaskId, TaskSpec, TaskState,
+};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -22,6 +25,9 @@ pub struct AssignedTask {
     pub desired: DesiredState,
     pub spec: TaskSpec,
     pub ports: Vec<PublishedPort>,
+    /// Its addresses in its networks; the first network has the way out.
+    #[serde(default)]
+    pub attachments: Vec<Attachment>,
     /// How long the task stays at `ready` (a restart's delay), counted from when this arrived.
     pub hold: Duration,
     /// How far the managers knew it to be when they sent this.
@@ -56,13 +62,19 @@ pub struct Position {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AssignmentUpdate {
     /// Everything, replacing what is held.
-    Full { at: Position, tasks: Vec<AssignedTask> },
+    Full {
+        at: Position,
+        tasks: Vec<AssignedTask>,
+        /// Every key.
+        tables: TablesDiff,
+    },
     /// What changed since `prev`.
     Diff {
         prev: Position,
         at: Position,
         changed: Vec<AssignedTask>,
         removed: Vec<TaskId>,
+        tables: TablesDiff,
     },
 }
 
@@ -91,6 +103,16 @@ pub struct Touched {
     pub removed: Vec<TaskId>,
 }
 
+impl AssignmentUpdate {
+    /// What it says of networks, and whether that is everything.
+    pub fn take_tables(&mut self) -> (TablesDiff, bool) {
+        match self {
+            Self::Full { tables, .. } => (std::mem::take(tables), true),
+            Self::Diff { tables, .. } => (std::mem::take(tables), false),
+        }
+    }
+}
+
 impl AssignmentSet {
     /// Takes an update, or says why not and changes nothing.
     ///
@@ -98,7 +120,7 @@ impl AssignmentSet {
     /// `Older` for an update from before what is held, `Gap` for one that does not follow on it.
     pub fn apply(&mut self, update: AssignmentUpdate) -> Result<Touched, UpdateRefusal> {
         match update {
-            AssignmentUpdate::Full { at, tasks } => {
+            AssignmentUpdate::Full { at, tasks, .. } => {
                 self.refuse_older(at)?;
                 Ok(self.replace(at, tasks))
             }
@@ -107,6 +129,7 @@ impl AssignmentSet {
                 at,
                 changed,
                 removed,
+                ..
             } => {
                 self.refuse_older(at)?;
                 if prev != self.at {
@@ -189,6 +212,7 @@ mod tests {
         let first = AssignmentUpdate::Full {
             at: at(1, 10),
             tasks: vec![assigned(1), assigned(2)],
+            tables: TablesDiff::default(),
         };
         set.apply(first).unwrap();
         set
@@ -203,6 +227,7 @@ mod tests {
                 at: at(1, 12),
                 changed: vec![assigned(3)],
                 removed: vec![assigned(1).id, assigned(9).id],
+                tables: TablesDiff::default(),
             })
             .unwrap();
         assert_eq!(touched.put, vec![assigned(3).id]);
@@ -222,6 +247,7 @@ mod tests {
             at: position,
             changed: vec![],
             removed: vec![assigned(1).id],
+            tables: TablesDiff::default(),
         };
         for (update, expect) in [
             (
@@ -249,6 +275,7 @@ mod tests {
                 AssignmentUpdate::Full {
                     at: at(0, 99),
                     tasks: vec![],
+                    tables: TablesDiff::default(),
                 },
                 UpdateRefusal::Older {
                     held: at(1, 10),
@@ -271,6 +298,7 @@ mod tests {
             .apply(AssignmentUpdate::Full {
                 at: at(1, 10),
                 tasks: vec![second.clone(), assigned(3)],
+                tables: TablesDiff::default(),
             })
             .unwrap();
         assert_eq!(touched.put.len(), 2);
@@ -278,6 +306,7 @@ mod tests {
         let again = set.apply(AssignmentUpdate::Full {
             at: at(2, 1),
             tasks: vec![second, assigned(3)],
+            tables: TablesDiff::default(),
         });
         assert_eq!(
             again,

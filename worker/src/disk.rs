@@ -1,4 +1,4 @@
-//! What the worker keeps on disk: assignments, last reports, and logs that wait to be forgotten.
+//! What the worker keeps on disk: assignments, network tables, last reports, and logs that wait to be forgotten.
 //!
 //! sled, with one writer thread: writes that arrive together share one flush, and nothing is answered before
 //! the flush that covers it (sled loses what was not flushed when the process is killed). Values are JSON.
@@ -6,8 +6,10 @@
 use crate::assignment::{AssignedTask, AssignmentSet, Position, Touched};
 use crate::crash;
 use crate::task::Report;
+use ipnet::IpNet;
 use serde::{Serialize, de::DeserializeOwned};
 use shoal_agent_runtime::ContainerId;
+use shoal_core::dispatcher::{NetworkTables, TablesDiff};
 use shoal_core::model::{TaskId, WallTime};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -51,6 +53,8 @@ pub enum DiskError {
 #[derive(Debug, Default)]
 pub struct Kept {
     pub set: AssignmentSet,
+    /// Of the same position.
+    pub tables: NetworkTables,
     pub reports: BTreeMap<TaskId, Report>,
     /// When the containers of these logs were given up.
     pub logs: BTreeMap<ContainerId, WallTime>,
@@ -64,9 +68,20 @@ enum Tree {
     Tasks,
     Reports,
     Logs,
+    Networks,
+    Services,
+    Endpoints,
 }
 
-const TREES: [&str; 4] = ["meta", "tasks", "reports", "logs"];
+const TREES: [&str; 7] = [
+    "meta",
+    "tasks",
+    "reports",
+    "logs",
+    "networks",
+    "services",
+    "endpoints",
+];
 
 #[derive(Debug)]
 struct Op {
@@ -115,11 +130,12 @@ impl Disk {
         Ok((Self { writes }, kept))
     }
 
-    /// Makes an accepted update durable, together with the boot it was taken in.
+    /// Makes an accepted update durable, together with the boot it was taken in: one write per changed key.
     pub async fn put_assignments(
         &self,
         set: &AssignmentSet,
         touched: &Touched,
+        tables: &TablesDiff,
         boot: &str,
     ) -> Result<(), DiskError> {
         let mut ops = vec![
@@ -132,6 +148,15 @@ impl Disk {
             }
         }
         ops.extend(touched.removed.iter().map(|id| remove(Tree::Tasks, id.as_str())));
+        if let Some(pools) = &tables.pools {
+            ops.push(put(Tree::Meta, "pools", pools));
+        }
+        let networks = tables.networks.iter();
+        ops.extend(networks.map(|(id, value)| change(Tree::Networks, id.as_str(), value.as_ref())));
+        let services = tables.services.iter();
+        ops.extend(services.map(|(id, value)| change(Tree::Services, id.as_str(), value.as_ref())));
+        let endpoints = tables.endpoints.iter();
+        ops.extend(endpoints.map(|(id, value)| change(Tree::Endpoints, id.as_str(), value.as_ref())));
         self.write(ops).await
     }
 
@@ -191,6 +216,13 @@ fn put(tree: Tree, key: &str, value: &impl Serialize) -> Op {
     }
 }
 
+fn change(tree: Tree, key: &str, value: Option<&impl Serialize>) -> Op {
+    match value {
+        Some(value) => put(tree, key, value),
+        None => remove(tree, key),
+    }
+}
+
 fn remove(tree: Tree, key: &str) -> Op {
     Op {
         tree,
@@ -240,7 +272,7 @@ fn read(path: &Path, trees: &[sled::Tree]) -> Result<Kept, DiskError> {
         path: path.to_owned(),
         source,
     };
-    let [meta, tasks, reports, logs] = trees else {
+    let [meta, tasks, reports, logs, networks, services, endpoints] = trees else {
         return Ok(Kept::default());
     };
     let found: u32 = one(path, meta, "version")?.unwrap_or(VERSION);
@@ -258,6 +290,12 @@ fn read(path: &Path, trees: &[sled::Tree]) -> Result<Kept, DiskError> {
     let tasks: BTreeMap<TaskId, AssignedTask> = all(path, tasks, "tasks")?;
     Ok(Kept {
         set: AssignmentSet { at, tasks },
+        tables: NetworkTables {
+            pools: one::<Vec<IpNet>>(path, meta, "pools")?.unwrap_or_default(),
+            networks: all(path, networks, "networks")?,
+            services: all(path, services, "services")?,
+            endpoints: all(path, endpoints, "endpoints")?,
+        },
         reports: all(path, reports, "reports")?,
         logs: all(path, logs, "logs")?,
         boot: one(path, meta, "boot")?,
@@ -309,7 +347,9 @@ fn parse<T: DeserializeOwned>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::network::{NET, Sketch, node};
     use crate::{assignment::AssignmentUpdate, name::container_of, task::Origin, testing::assigned};
+    use shoal_core::model::Slot;
 
     #[tokio::test]
     async fn what_was_answered_is_there_again() {
@@ -319,8 +359,23 @@ mod tests {
         let mut set = AssignmentSet::default();
         let at = Position { epoch: 2, index: 9 };
         let tasks = vec![assigned(1), assigned(2)];
-        let touched = set.apply(AssignmentUpdate::Full { at, tasks }).unwrap();
-        disk.put_assignments(&set, &touched, "boot-1").await.unwrap();
+        let mut sketch = Sketch::new();
+        sketch.service(1, "web", &[NET], &["www"]);
+        sketch.endpoint(1, 1, Slot::Replica(1), node(1), false);
+        let tables = crate::network::whole(&sketch.tables());
+        let full = AssignmentUpdate::Full {
+            at,
+            tasks,
+            tables: TablesDiff::default(),
+        };
+        let touched = set.apply(full).unwrap();
+        disk.put_assignments(&set, &touched, &tables, "boot-1")
+            .await
+            .unwrap();
+        let gone = sketch.change(|sketch| sketch.remove_endpoint(1));
+        disk.put_assignments(&set, &Touched::default(), &gone, "boot-1")
+            .await
+            .unwrap();
         let report = Report::new(&Origin::Fresh);
         let container = container_of(&assigned(2).id, 0).unwrap();
         disk.put_report(&assigned(1).id, &report).await.unwrap();
@@ -332,6 +387,7 @@ mod tests {
         // The writer closes the database a moment after the last handle went.
         let (_disk, kept) = reopen(dir.path());
         assert_eq!(kept.set, set);
+        assert_eq!(kept.tables, sketch.tables());
         assert_eq!(kept.reports, BTreeMap::from([(assigned(1).id, report)]));
         assert_eq!(kept.logs, BTreeMap::from([(container, WallTime(5))]));
         assert_eq!(kept.boot.as_deref(), Some("boot-1"));

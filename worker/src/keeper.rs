@@ -9,8 +9,9 @@ use crate::clock;
 use crate::crash;
 use crate::disk::Disk;
 use crate::name::container_of;
+use crate::network::{NetworkHub, PortsTaken};
 use crate::runtime::TaskRuntime;
-use crate::task::{Input, Link, Origin, Output, Report, Step, TaskMachine};
+use crate::task::{AttachFailure, Input, Link, Origin, Output, Report, Step, TaskMachine};
 use shoal_agent_runtime::{ContainerId, Exit, ExitReason};
 use shoal_core::model::{DesiredState, TaskId, WallTime};
 use std::any::Any;
@@ -26,6 +27,8 @@ pub(crate) struct Shared<R> {
     pub(crate) board: Arc<Board>,
     pub(crate) disk: Disk,
     pub(crate) link: watch::Receiver<Link>,
+    pub(crate) network: Arc<NetworkHub>,
+    pub(crate) ports: watch::Receiver<PortsTaken>,
 }
 
 impl<R> Clone for Shared<R> {
@@ -35,6 +38,8 @@ impl<R> Clone for Shared<R> {
             board: Arc::clone(&self.board),
             disk: self.disk.clone(),
             link: self.link.clone(),
+            network: Arc::clone(&self.network),
+            ports: self.ports.clone(),
         }
     }
 }
@@ -66,6 +71,8 @@ pub(crate) async fn keep<R: TaskRuntime>(
 ) -> TaskId {
     let id = task.id.clone();
     let mut link = shared.link.clone();
+    let mut ports = shared.ports.clone();
+    ports.mark_changed();
     let current = *link.borrow_and_update();
     let (machine, outputs) = TaskMachine::new(task.clone(), origin, current, Instant::now());
     let Some(container) = container_of(&id, machine.attempt()) else {
@@ -102,6 +109,7 @@ pub(crate) async fn keep<R: TaskRuntime>(
             },
             // Handled below; the tick that wakes it does no harm.
             Ok(()) = changed(&mut link) => Input::Tick,
+            Ok(()) = ports.changed() => Input::PortTaken(ports.borrow_and_update().of(&keeper.task)),
             () = clock::sleep_until(keeper.machine.next_deadline()) => Input::Tick,
         };
         // What the link is decides what an end means, so it is heard before anything else.
@@ -203,20 +211,31 @@ impl<R: TaskRuntime> Keeper<R> {
     fn begin(&mut self, step: Step) {
         tracing::debug!(task = %self.task.id, ?step, "a step begins");
         let runtime = Arc::clone(&self.shared.runtime);
+        let network = Arc::clone(&self.shared.network);
         let (task, id) = (Arc::clone(&self.task), self.container.clone());
         let attempt = self.machine.attempt();
         let fetching = step == Step::Fetch;
-        let handle = self
-            .steps
-            .spawn(async move { carry_out(&*runtime, step, &task, &id, attempt).await });
+        let handle = self.steps.spawn(async move {
+            let hands = Hands {
+                runtime: &*runtime,
+                network: &network,
+            };
+            carry_out(hands, step, &task, &id, attempt).await
+        });
         if fetching {
             self.fetch = Some(handle);
         }
     }
 }
 
+/// What steps are carried out with.
+struct Hands<'a, R> {
+    runtime: &'a R,
+    network: &'a NetworkHub,
+}
+
 async fn carry_out<R: TaskRuntime>(
-    runtime: &R,
+    hands: Hands<'_, R>,
     step: Step,
     task: &AssignedTask,
     id: &ContainerId,
@@ -226,13 +245,28 @@ async fn carry_out<R: TaskRuntime>(
         crash::reached(point);
     }
     let after = after(&step);
+    let Hands { runtime, network } = hands;
     let input = match step {
         Step::Fetch => Input::Fetched(runtime.fetch(task).await),
         Step::Inspect => Input::Inspected(runtime.inspect(task).await),
         Step::Create => Input::Created(runtime.create(id, task, attempt).await),
+        Step::Attach => Input::Attached(attach(runtime, network, task, id).await),
         Step::CheckPorts => Input::PortsChecked(runtime.check_ports(task).await),
         Step::Start => Input::Started(runtime.start(id).await),
         Step::Probe(plan) => Input::Probed(runtime.probe(id, &plan).await),
+        Step::Admit => {
+            network.restore(&task.id).await;
+            // Nothing waits for it.
+            Input::Tick
+        }
+        Step::Withdraw => {
+            network.withdraw(std::slice::from_ref(&task.id)).await;
+            Input::Withdrawn
+        }
+        Step::Detach => {
+            network.detach(&task.id, id).await;
+            Input::Detached
+        }
         Step::Remove => Input::Removed(runtime.remove(id, Some(task)).await),
         Step::Watch => watch_end(runtime, task, id).await,
         Step::Signal(signal) => {
@@ -255,10 +289,14 @@ fn before(step: &Step) -> Option<&'static str> {
     match step {
         Step::Fetch => Some("worker.fetch.1-begun"),
         Step::Create => Some("worker.create.1-begun"),
+        Step::Attach => Some("worker.attach.1-begun"),
         Step::Start => Some("worker.start.1-begun"),
         Step::Signal(_) => Some("worker.stop.1-begun"),
+        Step::Detach => Some("worker.detach.1-begun"),
         Step::Remove => Some("worker.remove.1-begun"),
-        Step::Inspect | Step::CheckPorts | Step::Watch | Step::Probe(_) => None,
+        Step::Inspect | Step::CheckPorts | Step::Watch | Step::Probe(_) | Step::Admit | Step::Withdraw => {
+            None
+        }
     }
 }
 
@@ -267,13 +305,25 @@ fn after(step: &Step) -> Option<&'static str> {
     match step {
         Step::Fetch => Some("worker.fetch.2-done"),
         Step::Create => Some("worker.create.2-done"),
+        Step::Attach => Some("worker.attach.2-done"),
         Step::CheckPorts => Some("worker.ports.1-checked"),
         Step::Start => Some("worker.start.2-done"),
         Step::Signal(_) => Some("worker.stop.2-signalled"),
         Step::Watch => Some("worker.end.1-seen"),
+        Step::Detach => Some("worker.detach.2-done"),
         Step::Remove => Some("worker.remove.2-done"),
-        Step::Inspect | Step::Probe(_) => None,
+        Step::Inspect | Step::Probe(_) | Step::Admit | Step::Withdraw => None,
     }
+}
+
+async fn attach<R: TaskRuntime>(
+    runtime: &R,
+    network: &NetworkHub,
+    task: &AssignedTask,
+    id: &ContainerId,
+) -> Result<(), AttachFailure> {
+    let namespace = runtime.namespace(id).await.map_err(AttachFailure::Refused)?;
+    network.attach(task, id, namespace).await
 }
 
 async fn watch_end<R: TaskRuntime>(runtime: &R, task: &AssignedTask, id: &ContainerId) -> Input {

@@ -14,6 +14,7 @@ pub mod health;
 mod keeper;
 pub mod local;
 pub mod name;
+pub mod network;
 pub mod node_runtime;
 pub mod ports;
 pub mod reconcile;

@@ -13,6 +13,7 @@ use shoal_agent_runtime::Runtime;
 use shoal_api::convert::{Details, status};
 use shoal_api::v1::{self, ErrorCode, local_server::Local};
 use shoal_core::model::NodeDescription;
+use shoal_overlay_net::NetStatus;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -45,6 +46,7 @@ pub struct WorkerView {
     pub(crate) facts: Arc<NodeFacts>,
     pub(crate) description: watch::Receiver<NodeDescription>,
     pub(crate) manager: watch::Receiver<String>,
+    pub(crate) network: watch::Receiver<NetStatus>,
 }
 
 impl std::fmt::Debug for LocalService {

@@ -16,6 +16,9 @@ use shoal_agent_runtime::{
     ContainerId, ContainerState, CreateError, ExecError, ExecOutput, ExecSpec, Exit, KillError, Runtime,
     Signal, StartError,
 };
+use shoal_core::model::NetworkMode;
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// What a check wrote may arrive after its exit; its children may keep its output open for ever.
@@ -25,11 +28,13 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug)]
 pub struct NodeRuntime {
     runtime: Runtime,
+    /// The host's address towards containers.
+    host: IpAddr,
 }
 
 impl NodeRuntime {
-    pub fn new(runtime: Runtime) -> Self {
-        Self { runtime }
+    pub fn new(runtime: Runtime, host: IpAddr) -> Self {
+        Self { runtime, host }
     }
 
     async fn facts(&self, digest: &str) -> Option<ImageFacts> {
@@ -81,7 +86,7 @@ impl TaskRuntime for NodeRuntime {
                 ))
             })?;
         }
-        let spec = translate::container_spec(id, task, attempt)?;
+        let spec = translate::container_spec(id, task, attempt, self.host)?;
         self.runtime.create(spec).await.map_err(|error| Failure {
             message: chain(&error),
             exit_code: match &error {
@@ -91,8 +96,14 @@ impl TaskRuntime for NodeRuntime {
         })
     }
 
+    async fn namespace(&self, id: &ContainerId) -> Result<PathBuf, Failure> {
+        let found = self.runtime.network_namespace(id).await;
+        found.map_err(|error| failed(&error))
+    }
+
     async fn check_ports(&self, task: &AssignedTask) -> Result<(), Failure> {
-        if task.ports.is_empty() {
+        // Ports of other tasks are held by the node's network, which says who has them instead.
+        if task.ports.is_empty() || task.spec.container.network != NetworkMode::Host {
             return Ok(());
         }
         let published = task.ports.clone();

@@ -129,6 +129,7 @@ mod tests {
             published,
             protocol: Protocol::Tcp,
             mode,
+            host_ip: None,
         };
         let text = taken(&[port(PortMode::Host)]).unwrap();
         assert!(text.contains(&format!("pid {}", std::process::id())), "{text}");

@@ -7,6 +7,7 @@ use crate::health::{HealthPlan, Probe};
 use crate::task::{Failure, Found, ImageFacts, StartedFacts};
 use shoal_agent_runtime::{ContainerId, Exit, Signal};
 use std::future::Future;
+use std::path::PathBuf;
 
 /// Acts on containers, each named by its task and attempt.
 pub trait TaskRuntime: Send + Sync + 'static {
@@ -20,7 +21,9 @@ pub trait TaskRuntime: Send + Sync + 'static {
         task: &AssignedTask,
         attempt: u32,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
-    /// Are the ports that the task publishes on this host free?
+    /// The file of a created container's network namespace.
+    fn namespace(&self, id: &ContainerId) -> impl Future<Output = Result<PathBuf, Failure>> + Send;
+    /// Are the ports free that a task on the host's own network says it will listen on?
     fn check_ports(&self, task: &AssignedTask) -> impl Future<Output = Result<(), Failure>> + Send;
     fn start(&self, id: &ContainerId) -> impl Future<Output = Result<StartedFacts, Failure>> + Send;
     fn kill(&self, id: &ContainerId, signal: Signal) -> impl Future<Output = Result<(), Failure>> + Send;

@@ -1,8 +1,8 @@
 //! The supervisor: one loop that owns the assignments and the keepers of all tasks.
 //!
 //! Input is one closed enum; what to do comes from `reconcile`. An update is on disk before a task of it is
-//! begun; what is to be stopped is stopped even where the disk is full. A keeper that panics costs its own
-//! task, which then is said to have failed.
+//! begun, and its tables are in force before a task of it is stopped; what is to be stopped is stopped even where the
+//! disk is full. A keeper that panics costs its own task, which then is said to have failed.
 
 use crate::assignment::{AssignmentSet, AssignmentUpdate, Position, Touched, UpdateRefusal};
 use crate::board::{Board, Posted};
@@ -11,6 +11,7 @@ use crate::crash;
 use crate::disk::{Disk, Kept as OnDisk};
 use crate::keeper::{Order, Shared, chain, keep, panic_text};
 use crate::name::container_of;
+use crate::network::{NetworkHub, PortsTaken};
 use crate::reconcile::{Action, Kept, Observed, reconcile};
 use crate::runtime::TaskRuntime;
 use crate::task::{Found, Link, Origin, Report, origin};
@@ -80,6 +81,8 @@ pub(crate) struct Parts<R> {
     pub(crate) found: Vec<(ContainerId, Found)>,
     pub(crate) boot: String,
     pub(crate) link: watch::Receiver<Link>,
+    pub(crate) network: Arc<NetworkHub>,
+    pub(crate) ports: watch::Receiver<PortsTaken>,
 }
 
 impl<R: TaskRuntime> Supervisor<R> {
@@ -91,6 +94,8 @@ impl<R: TaskRuntime> Supervisor<R> {
                 board: parts.board,
                 disk: parts.disk,
                 link: parts.link,
+                network: parts.network,
+                ports: parts.ports,
             },
             set: parts.kept.set,
             reports: parts.kept.reports,
@@ -108,7 +113,7 @@ impl<R: TaskRuntime> Supervisor<R> {
     /// Takes up what is on disk, then follows the managers until the last sender is dropped.
     pub(crate) async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
         self.reconcile(None).await;
-        crash::reached("worker.open.3-taken-up");
+        crash::reached("worker.open.4-taken-up");
         self.booted = false;
         let mut sweep = tokio::time::interval(SWEEP);
         let mut link = self.shared.link.clone();
@@ -138,22 +143,21 @@ impl<R: TaskRuntime> Supervisor<R> {
         }
     }
 
-    async fn update(&mut self, update: AssignmentUpdate) -> Result<(), Refused> {
+    async fn update(&mut self, mut update: AssignmentUpdate) -> Result<(), Refused> {
         crash::reached("worker.assign.1-received");
-        let full = matches!(update, AssignmentUpdate::Full { .. });
+        let (tables, full) = update.take_tables();
         let mut next = self.set.clone();
         let touched = next.apply(update)?;
-        if let Err(error) = self
-            .shared
-            .disk
-            .put_assignments(&next, &touched, &self.boot)
-            .await
-        {
+        let tables = self.shared.network.change(tables, full);
+        let disk = &self.shared.disk;
+        if let Err(error) = disk.put_assignments(&next, &touched, &tables, &self.boot).await {
             self.stop_only(&next, &touched).await;
             return Err(Refused::Disk(chain(&error)));
         }
         crash::reached("worker.assign.2-on-disk");
         self.set = next;
+        self.shared.network.update(self.set.at, &tables).await;
+        crash::reached("worker.tables.1-in-force");
         if full {
             self.complete = true;
             self.shared.board.compare(&self.set);
@@ -169,14 +173,18 @@ impl<R: TaskRuntime> Supervisor<R> {
 
     /// The disk is full: stopping needs none, and may be what frees it.
     async fn stop_only(&mut self, next: &AssignmentSet, touched: &Touched) {
-        for id in touched.put.iter().chain(&touched.removed) {
-            let desired = next
-                .tasks
-                .get(id)
-                .map_or(DesiredState::Remove, |task| task.desired);
-            if desired >= DesiredState::Shutdown {
-                self.order(id, Order::Steer(desired, Duration::ZERO)).await;
-            }
+        let desired = |id: &TaskId| {
+            let task = next.tasks.get(id);
+            task.map_or(DesiredState::Remove, |task| task.desired)
+        };
+        let touched = touched.put.iter().chain(&touched.removed);
+        let stopped: Vec<TaskId> = touched
+            .filter(|id| desired(id) >= DesiredState::Shutdown)
+            .cloned()
+            .collect();
+        self.shared.network.withdraw(&stopped).await;
+        for id in &stopped {
+            self.order(id, Order::Steer(desired(id), Duration::ZERO)).await;
         }
     }
 
@@ -310,6 +318,7 @@ impl<R: TaskRuntime> Supervisor<R> {
         self.logs
             .extend(containers.into_iter().map(|container| (container, now)));
         self.shared.board.forget(id);
+        self.shared.network.forget(id);
         self.entries.remove(id);
         crash::reached("worker.forget.3-off-the-board");
     }

@@ -13,7 +13,7 @@ mod restart;
 mod running;
 
 pub use ending::describe_exit;
-pub use io::{Failure, ImageFacts, Input, Link, Output, Report, StartedFacts, Step};
+pub use io::{AttachFailure, Failure, ImageFacts, Input, Link, Output, Report, StartedFacts, Step};
 pub use origin::{Found, Origin, origin};
 
 use crate::assignment::AssignedTask;
@@ -30,11 +30,12 @@ const KILL_AGAIN: Duration = Duration::from_secs(10);
 /// Where the task is on this node.
 ///
 /// ```text
-/// Waiting → Fetching → Creating → Ready → Checking → Starting → Up → Stopping ─┐
-///     │         │          │        │        │           │       │             ▼
-///     │         └──────────┴────────┴────────┴───────────┴───────┴──────► Removing → Gone
-///     │         └─► Refused ◄┘ (until its restart delay has passed)                   │
-///     └──────────────────────────────────────────────────────────────────────────────►┘
+/// Waiting → Fetching → Creating → Attaching → Ready → Checking → Starting → Up → (Withdrawing →) Stopping ─┐
+///     │         │          │          │         │         │          │       │                             ▼
+///     │         └──────────┴──────────┴─────────┴─────────┴──────────┴───────┴──────► Detaching → Removing → Gone
+///     │         └─► Refused ◄─────────┘ (until its restart delay has passed)                                  │
+///     └──────────────────────────────────────────────────────────────────────────────────────────────────────►┘
+/// Attaching, Withdrawing, Detaching: only a task that has links of its own
 /// Gone → Fetching: a restart in place, while cut off from every manager (the attempt is raised)
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,9 @@ enum Phase {
     Waiting,
     Fetching,
     Creating,
+    Attaching {
+        again_at: Option<Instant>,
+    },
     /// Could not be prepared, and its restart delay has not passed: said when it has, so that what cannot be
     /// prepared is tried at the pace of the delays and no faster.
     Refused(Failure),
@@ -49,10 +53,13 @@ enum Phase {
     Checking,
     Starting,
     Up,
+    /// It has failed, and gets no new connections before it is told to stop.
+    Withdrawing,
     Stopping {
         kill_at: Instant,
         killed: bool,
     },
+    Detaching,
     Removing {
         tried: u32,
         again_at: Option<Instant>,
@@ -75,6 +82,8 @@ pub struct TaskMachine {
     was_running: bool,
     /// Why it is being stopped, if not because it was asked for.
     unhealthy: Option<String>,
+    /// What is said of a published port of it that another process holds.
+    port_taken: Option<String>,
     in_place: InPlace,
     out: Vec<Output>,
 }
@@ -93,6 +102,7 @@ impl TaskMachine {
             started: None,
             was_running: false,
             unhealthy: None,
+            port_taken: None,
             in_place: InPlace::new(task.spec.restart, link),
             out: Vec::new(),
             task,
@@ -126,7 +136,10 @@ impl TaskMachine {
 
     /// Is there a container whose program runs?
     pub fn is_up(&self) -> bool {
-        matches!(self.phase, Phase::Up | Phase::Stopping { .. })
+        matches!(
+            self.phase,
+            Phase::Up | Phase::Withdrawing | Phase::Stopping { .. }
+        )
     }
 
     /// When `Input::Tick` is due.
@@ -135,9 +148,15 @@ impl TaskMachine {
             Phase::Ready | Phase::Refused(_) => self.hold_until,
             Phase::Up => self.health.as_ref().and_then(Health::next_deadline),
             Phase::Stopping { kill_at, .. } => Some(*kill_at),
-            Phase::Removing { again_at, .. } => *again_at,
+            Phase::Attaching { again_at } | Phase::Removing { again_at, .. } => *again_at,
             Phase::Gone => self.in_place.due(),
-            Phase::Waiting | Phase::Fetching | Phase::Creating | Phase::Checking | Phase::Starting => None,
+            Phase::Waiting
+            | Phase::Fetching
+            | Phase::Creating
+            | Phase::Checking
+            | Phase::Starting
+            | Phase::Withdrawing
+            | Phase::Detaching => None,
         }
     }
 
@@ -148,9 +167,13 @@ impl TaskMachine {
             Input::Fetched(result) => self.fetched(result, now),
             Input::Inspected(image) => self.inspected(image, now),
             Input::Created(result) => self.created(result, now),
+            Input::Attached(result) => self.attached(result, now),
             Input::PortsChecked(result) => self.ports_checked(result, now),
             Input::Started(result) => self.started(result, now),
             Input::Probed(probe) => self.probed(probe, now),
+            Input::Withdrawn => self.withdrawn(now),
+            Input::Detached => self.detached(),
+            Input::PortTaken(sentence) => self.port_taken(sentence),
             Input::Ended { exit, hint } => self.exited(&exit, hint.as_deref(), now),
             Input::Removed(result) => self.removed(result, now),
             Input::Link(link) => self.in_place.link(link, now),
@@ -162,6 +185,10 @@ impl TaskMachine {
 
     fn drain(&mut self) -> Vec<Output> {
         std::mem::take(&mut self.out)
+    }
+
+    fn has_links(&self) -> bool {
+        crate::network::has_links(&self.task)
     }
 
     fn stop_wanted(&self) -> bool {
@@ -176,7 +203,9 @@ impl TaskMachine {
         self.hold_until = Some(now + hold).filter(|_| !hold.is_zero());
         match self.phase {
             Phase::Ready => self.leave_ready(now),
-            Phase::Waiting | Phase::Refused(_) if self.stop_wanted() => self.end(Ending::asked(None), now),
+            Phase::Waiting | Phase::Refused(_) | Phase::Attaching { again_at: Some(_) } if self.stop_wanted() => {
+                self.end(Ending::asked(None), now);
+            }
             Phase::Fetching if self.stop_wanted() => {
                 self.out.push(Output::Cancel);
                 self.end(Ending::asked(None), now);
@@ -196,9 +225,12 @@ impl TaskMachine {
             | Phase::Gone
             // These wait for a step that is not broken off; its result looks at what is wanted.
             | Phase::Creating
+            | Phase::Attaching { .. }
             | Phase::Checking
             | Phase::Starting
+            | Phase::Withdrawing
             | Phase::Stopping { .. }
+            | Phase::Detaching
             | Phase::Removing { .. } => {}
         }
     }
@@ -236,19 +268,26 @@ impl TaskMachine {
                 };
                 self.out.push(Output::Do(Step::Remove));
             }
+            Phase::Attaching { again_at: Some(at) } if at <= now => self.attach(),
             Phase::Gone if self.in_place.take_due(now) => self.again(now),
             Phase::Waiting
             | Phase::Fetching
             | Phase::Creating
+            | Phase::Attaching { .. }
             | Phase::Checking
             | Phase::Starting
+            | Phase::Withdrawing
             | Phase::Stopping { .. }
+            | Phase::Detaching
             | Phase::Removing { .. }
             | Phase::Gone => {}
         }
     }
 
     fn panicked(&mut self, message: &str, now: Instant) {
+        if self.phase == Phase::Detaching {
+            return self.remove();
+        }
         if !matches!(self.phase, Phase::Gone | Phase::Removing { .. }) {
             let failure = Failure::new(format!("internal error while handling the task: {message}"));
             self.end(Ending::failed(&failure), now);

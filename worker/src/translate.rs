@@ -4,6 +4,7 @@
 //! created; what only this node can refuse (a signal's name, a missing digest) is a failure with its field.
 
 use crate::assignment::AssignedTask;
+use crate::network::has_links;
 use crate::task::{Failure, ImageFacts};
 use shoal_agent_runtime::image::{ImageConfig, ImageHealthcheck};
 use shoal_agent_runtime::{
@@ -11,10 +12,19 @@ use shoal_agent_runtime::{
 };
 use shoal_core::model::{self, HealthCheck, HealthTest, MountSource, NetworkMode, Slot};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
-/// The runtime's spec for one attempt of a task.
-pub fn container_spec(id: &ContainerId, task: &AssignedTask, attempt: u32) -> Result<ContainerSpec, Failure> {
+/// The name in `extra_hosts` that stands for the host's address, as Docker's.
+const HOST_GATEWAY: &str = "host-gateway";
+
+/// The runtime's spec for one attempt of a task. `host`: the host's address towards containers.
+pub fn container_spec(
+    id: &ContainerId,
+    task: &AssignedTask,
+    attempt: u32,
+    host: IpAddr,
+) -> Result<ContainerSpec, Failure> {
     let wanted = &task.spec.container;
     let mut spec = ContainerSpec::new(id.clone(), pinned(task)?, network(wanted.network));
     spec.labels = labels(task, attempt);
@@ -32,12 +42,16 @@ pub fn container_spec(id: &ContainerId, task: &AssignedTask, attempt: u32) -> Re
     spec.read_only_root = wanted.read_only;
     spec.init = wanted.init;
     spec.tty = wanted.tty;
+    spec.stdin_open = wanted.stdin_open;
     spec.stop_signal = stop_signal(wanted.stop_signal.as_deref())?;
     spec.sysctls.clone_from(&wanted.sysctls);
-    spec.dns = Dns {
-        extra_hosts: wanted.extra_hosts.clone(),
-        ..Dns::default()
-    };
+    spec.dns = dns(wanted, host);
+    if has_links(task) {
+        let attachments = task.attachments.iter();
+        spec.addresses = attachments
+            .flat_map(|attachment| attachment.addresses.iter())
+            .collect();
+    }
     spec.oom_score_adj = Some(wanted.oom_score_adj).filter(|adjust| *adjust != 0);
     spec.no_new_privileges = wanted.no_new_privileges;
     Ok(spec)
@@ -108,8 +122,25 @@ fn health_check(image: &ImageHealthcheck) -> HealthCheck {
 
 fn network(mode: NetworkMode) -> Network {
     match mode {
+        NetworkMode::Networks => Network::Private,
         NetworkMode::Host => Network::Host,
         NetworkMode::None => Network::None,
+    }
+}
+
+fn dns(wanted: &model::ContainerSpec, host: IpAddr) -> Dns {
+    let address = |text: &String| match text.as_str() {
+        HOST_GATEWAY => host.to_string(),
+        _ => text.clone(),
+    };
+    let extra_hosts = wanted.extra_hosts.iter();
+    Dns {
+        servers: wanted.dns.servers.iter().map(IpAddr::to_string).collect(),
+        search: wanted.dns.search.clone(),
+        options: wanted.dns.options.clone(),
+        extra_hosts: extra_hosts
+            .map(|(name, text)| (name.clone(), address(text)))
+            .collect(),
     }
 }
 
@@ -207,6 +238,9 @@ mod tests {
     use super::*;
     use crate::{name::container_of, testing::assigned};
     use shoal_core::model::{Bytes, CpuNanos};
+    use std::net::Ipv4Addr;
+
+    const HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 7, 2));
 
     fn task() -> AssignedTask {
         let mut task = assigned(3);
@@ -259,7 +293,7 @@ mod tests {
     fn every_part_of_a_task_finds_its_place() {
         let task = task();
         let id = container_of(&task.id, 2).unwrap();
-        let spec = container_spec(&id, &task, 2).unwrap();
+        let spec = container_spec(&id, &task, 2, HOST).unwrap();
         assert_eq!(spec.entrypoint, Some(vec!["/serve".to_owned()]));
         assert_eq!(
             (spec.limits.memory, spec.limits.cpu_nanos),
@@ -293,19 +327,56 @@ mod tests {
     }
 
     #[test]
+    fn links_bring_addresses_and_the_host_has_a_name() {
+        let id = container_of(&task().id, 0).unwrap();
+        let mut task = task();
+        let linked = crate::testing::linked(3);
+        task.attachments = linked.attachments;
+        task.spec.container.dns.servers = vec!["9.9.9.9".parse().unwrap()];
+        task.spec.container.dns.search = vec!["example".to_owned()];
+        task.spec.container.extra_hosts = vec![
+            ("host.docker.internal".to_owned(), "host-gateway".to_owned()),
+            ("db".to_owned(), "10.9.9.9".to_owned()),
+        ];
+        let mut made = |mode| {
+            task.spec.container.network = mode;
+            container_spec(&id, &task, 0, HOST).unwrap()
+        };
+        let linked = made(NetworkMode::Networks);
+        assert_eq!(linked.network, Network::Private);
+        let addresses: Vec<String> = linked.addresses.iter().map(IpAddr::to_string).collect();
+        assert_eq!(addresses, ["10.1.0.3", "fd00::3"]);
+        assert_eq!((linked.dns.servers.len(), linked.dns.search.len()), (1, 1));
+        let hosts: Vec<&str> = linked
+            .dns
+            .extra_hosts
+            .iter()
+            .map(|(_, address)| address.as_str())
+            .collect();
+        assert_eq!(hosts, ["169.254.7.2", "10.9.9.9"]);
+        for (mode, network) in [
+            (NetworkMode::Host, Network::Host),
+            (NetworkMode::None, Network::None),
+        ] {
+            let unlinked = made(mode);
+            assert_eq!((unlinked.network, unlinked.addresses.len()), (network, 0));
+        }
+    }
+
+    #[test]
     fn what_only_the_node_can_refuse_is_named() {
         let id = container_of(&task().id, 0).unwrap();
         let mut unpinned = task();
         unpinned.spec.container.image_digest = None;
         assert!(
-            container_spec(&id, &unpinned, 0)
+            container_spec(&id, &unpinned, 0, HOST)
                 .unwrap_err()
                 .message
                 .contains("web:1 has no digest")
         );
         let mut signal = task();
         signal.spec.container.stop_signal = Some("SIGNOPE".to_owned());
-        let message = container_spec(&id, &signal, 0).unwrap_err().message;
+        let message = container_spec(&id, &signal, 0, HOST).unwrap_err().message;
         assert!(message.starts_with("stop_signal: \"SIGNOPE\""), "{message}");
     }
 

@@ -17,13 +17,15 @@ pub(crate) fn position(position: dispatcher::Position) -> Position {
 pub(crate) fn update(assignments: Assignments) -> AssignmentUpdate {
     let at = position(assignments.position);
     let tasks = assignments.tasks.into_iter().map(assigned).collect();
+    let tables = assignments.tables;
     match assignments.prev {
-        None => AssignmentUpdate::Full { at, tasks },
+        None => AssignmentUpdate::Full { at, tasks, tables },
         Some(prev) => AssignmentUpdate::Diff {
             prev: position(prev),
             at,
             changed: tasks,
             removed: assignments.removed,
+            tables,
         },
     }
 }
@@ -40,6 +42,7 @@ fn assigned(assignment: TaskAssignment) -> AssignedTask {
         desired: task.desired,
         spec: assignment.spec,
         ports: assignment.ports,
+        attachments: task.attachments,
         hold: assignment.hold,
         known: Known {
             attempt: task.status.attempt,

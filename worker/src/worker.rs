@@ -5,20 +5,26 @@
 use crate::board::Board;
 use crate::crash;
 use crate::dial::Dial;
-use crate::disk::{Disk, DiskError};
+use crate::disk::{Disk, DiskError, Kept};
 use crate::local::{NodeFacts, WorkerView};
+use crate::name::task_of;
+use crate::network::{NetworkHub, NodeSide, Opening, Overlay, PortsTaken, has_links, keep_described};
 use crate::node_runtime::NodeRuntime;
 use crate::runtime::TaskRuntime;
 use crate::session::{SessionParts, keep_open};
 use crate::streams::Streams;
 use crate::supervisor::{Parts, Supervisor};
-use crate::task::Link;
-use shoal_agent_runtime::Runtime;
-use shoal_core::model::{Bytes, CpuNanos, NodeDescription, Platform, Resources};
+use crate::task::{Found, Link};
+use futures::future::BoxFuture;
+use shoal_agent_runtime::{ContainerId, Runtime};
+use shoal_core::model::{Bytes, CpuNanos, NodeDescription, NodeId, Platform, Resources};
+use shoal_overlay_net::{Net, NetConfig};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Updates that wait for the supervisor; a session sends one at a time.
 const MESSAGES: usize = 8;
@@ -31,6 +37,10 @@ pub struct WorkerConfig {
     pub facts: NodeFacts,
     /// The address by which other nodes reach this one; empty where it listens locally only.
     pub address: String,
+    pub node: NodeId,
+    /// What is the node's own in its network.
+    pub side: NodeSide,
+    pub net: NetConfig,
 }
 
 /// The worker could not be started.
@@ -42,6 +52,8 @@ pub enum WorkerError {
     Containers(String),
     #[error("reading the machine's boot id")]
     Boot(#[source] std::io::Error),
+    #[error("opening the network of this node's containers")]
+    Network(#[from] shoal_overlay_net::OpenError),
     #[error("the worker is stopping")]
     Stopped,
 }
@@ -52,6 +64,7 @@ pub struct Worker {
     view: WorkerView,
     session: JoinHandle<()>,
     supervisor: JoinHandle<()>,
+    _described: AbortOnDropHandle<()>,
 }
 
 impl Worker {
@@ -71,12 +84,15 @@ impl Worker {
         let (disk, kept) = opened.map_err(|_stopping| WorkerError::Stopped)??;
         crash::reached("worker.open.1-disk-read");
         let (description, described) = watch::channel(describe(&runtime, &config));
-        // Nothing changes it yet while the daemon runs; the receivers keep the last value.
-        drop(description);
-        let node_runtime = Arc::new(NodeRuntime::new(runtime.clone()));
+        let host = IpAddr::V4(config.side.host_v4());
+        let node_runtime = Arc::new(NodeRuntime::new(runtime.clone(), host));
         let found = node_runtime.list().await;
         let found = found.map_err(|failure| WorkerError::Containers(failure.message))?;
         crash::reached("worker.open.2-containers-listed");
+        let network = Arc::new(open_network(&config, &kept, &found, &node_runtime).await?);
+        crash::reached("worker.open.3-network-open");
+        let (ports, ports_told) = watch::channel(PortsTaken::default());
+        let keeping = keep_described(network.status(), description, ports);
         let board = Arc::new(Board::default());
         let (link, linked) = watch::channel(Link::Lost);
         let (manager, spoken_to) = watch::channel(String::new());
@@ -88,6 +104,8 @@ impl Worker {
             found,
             boot,
             link: linked,
+            network: Arc::clone(&network),
+            ports: ports_told,
         });
         let (messages, inbox) = mpsc::channel(MESSAGES);
         let parts = SessionParts {
@@ -104,9 +122,11 @@ impl Worker {
                 facts: Arc::new(config.facts),
                 description: described,
                 manager: spoken_to,
+                network: network.status(),
             },
             session: tokio::spawn(keep_open(parts, link)),
             supervisor: tokio::spawn(supervisor.run(inbox)),
+            _described: AbortOnDropHandle::new(tokio::spawn(keeping)),
         })
     }
 
@@ -129,6 +149,41 @@ impl Worker {
     }
 }
 
+/// What runs stays attached; the network has it in hand again when this returns.
+async fn open_network(
+    config: &WorkerConfig,
+    kept: &Kept,
+    found: &[(ContainerId, Found)],
+    runtime: &NodeRuntime,
+) -> Result<NetworkHub, WorkerError> {
+    let mut attached = Vec::new();
+    for (container, found) in found {
+        let task = task_of(container).and_then(|(task, _)| kept.set.tasks.get(&task));
+        let Some(task) = task.filter(|task| has_links(task) && !matches!(found, Found::Exited(_))) else {
+            continue;
+        };
+        // One that has ended meanwhile is seen by its keeper.
+        if let Ok(namespace) = runtime.namespace(container).await {
+            attached.push((task, container.clone(), namespace));
+        }
+    }
+    let opening = Opening {
+        node: config.node.clone(),
+        side: config.side.clone(),
+        tables: &kept.tables,
+        at: kept.set.at,
+        attached,
+    };
+    let net = config.net.clone();
+    let open = |desired| -> BoxFuture<'static, _> {
+        Box::pin(async move {
+            let net: Arc<dyn Overlay> = Arc::new(Net::open(net, desired).await?);
+            Ok(net)
+        })
+    };
+    Ok(NetworkHub::open(opening, open).await?)
+}
+
 fn describe(runtime: &Runtime, config: &WorkerConfig) -> NodeDescription {
     let facts = runtime.facts();
     NodeDescription {
@@ -144,5 +199,7 @@ fn describe(runtime: &Runtime, config: &WorkerConfig) -> NodeDescription {
         engine_version: config.facts.version.clone(),
         engine_labels: std::collections::BTreeMap::new(),
         address: config.address.clone(),
+        routes: Vec::new(),
+        problems: Vec::new(),
     }
 }

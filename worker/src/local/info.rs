@@ -3,6 +3,7 @@
 //! Called on the local socket; never changes anything.
 
 use super::{LocalService, refuse};
+use crate::network::notes;
 use shoal_agent_runtime::{CgroupVersion, HostFacts};
 use shoal_api::v1::{self, ErrorCode};
 use tonic::Status;
@@ -50,6 +51,7 @@ impl LocalService {
             response.state_directory = node.state_dir.display().to_string();
             response.run_directory = node.run_dir.display().to_string();
             response.description = Some(worker.description.borrow().clone().into());
+            response.warnings.extend(notes(&worker.network.borrow()));
             response.manager_address.clone_from(&worker.manager.borrow());
         }
         Ok(response)

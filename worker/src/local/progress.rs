@@ -72,6 +72,8 @@ async fn forward(answers: &mpsc::Sender<Answer>, event: ImageEvent) {
         ImageEvent::LayerProgress { digest, bytes, total } => {
             layer(&digest, bytes, total, LayerStep::Downloading)
         }
+        ImageEvent::LayerWaiting { digest, total } => layer(&digest, 0, total, LayerStep::Waiting),
+        ImageEvent::LayerUnpacking { digest } => layer(&digest, 0, 0, LayerStep::Unpacking),
         ImageEvent::LayerDone { digest } => layer(&digest, 0, 0, LayerStep::Done),
         ImageEvent::Retrying { attempt, reason, .. } => {
             Wire::Status(format!("try {attempt} failed: {reason}"))

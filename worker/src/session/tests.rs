@@ -178,6 +178,7 @@ fn part(prev: Option<u64>, index: u64, removed: &[&str], last: bool) -> Down {
         tasks: Vec::new(),
         removed_tasks: removed.iter().map(|id| (*id).to_owned()).collect(),
         last,
+        tables: None,
     })
 }
 

@@ -4,9 +4,14 @@ use super::*;
 use crate::assignment::AssignedTask;
 use crate::health::{HealthPlan, Probe};
 use crate::task::{Failure, ImageFacts, StartedFacts};
-use crate::testing::assigned;
+use crate::testing::network::{NET, Sketch, node, task};
+use crate::testing::overlay::{FakeOverlay, hub};
+use crate::testing::{assigned, linked};
 use shoal_agent_runtime::{Exit, ExitReason, Signal};
+use shoal_core::dispatcher::TablesDiff;
+use shoal_core::model::{Slot, WaitCode};
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Instant, SystemTime};
 use tokio::sync::Notify;
@@ -18,6 +23,7 @@ const ENDED_AT: SystemTime = SystemTime::UNIX_EPOCH;
 #[derive(Debug, Default)]
 struct Fake {
     state: Mutex<FakeState>,
+    overlay: Arc<FakeOverlay>,
     changed: Notify,
 }
 
@@ -27,9 +33,20 @@ struct FakeState {
     ended: BTreeMap<ContainerId, i32>,
     starts: u32,
     removed: BTreeSet<ContainerId>,
+    killed: Vec<Killed>,
 }
 
+/// What was in force when a stop signal was sent.
+type Killed = (ContainerId, usize);
+
 impl Fake {
+    /// How many addresses get new connections.
+    fn backends(&self) -> usize {
+        let seen = self.overlay.seen();
+        let tables = seen.tables.last().unwrap();
+        tables.groups.values().map(|group| group.backends.len()).sum()
+    }
+
     fn exit(&self, id: &ContainerId, code: i32) {
         let mut state = self.state.lock().unwrap();
         if state.running.remove(id).is_some() {
@@ -55,6 +72,9 @@ impl TaskRuntime for Fake {
     async fn create(&self, _: &ContainerId, _: &AssignedTask, _: u32) -> Result<(), Failure> {
         Ok(())
     }
+    async fn namespace(&self, _: &ContainerId) -> Result<PathBuf, Failure> {
+        Ok(PathBuf::from("/proc/1/ns/net"))
+    }
     async fn check_ports(&self, _: &AssignedTask) -> Result<(), Failure> {
         Ok(())
     }
@@ -66,6 +86,8 @@ impl TaskRuntime for Fake {
         Ok(StartedFacts { pid: 1, started })
     }
     async fn kill(&self, id: &ContainerId, signal: Signal) -> Result<(), Failure> {
+        let killed = (id.clone(), self.backends());
+        self.state.lock().unwrap().killed.push(killed);
         self.exit(id, 128 + signal.number());
         Ok(())
     }
@@ -128,6 +150,7 @@ struct Rig {
     link: watch::Sender<Link>,
     running: tokio::task::JoinHandle<()>,
     at: u64,
+    ports: watch::Sender<PortsTaken>,
 }
 
 impl Rig {
@@ -137,6 +160,8 @@ impl Rig {
         let (link, watched) = watch::channel(Link::Session);
         let board = Arc::new(Board::default());
         let at = kept.set.at.index;
+        let network = Arc::new(hub(&fake.overlay, &kept.tables).await);
+        let (ports, told) = watch::channel(PortsTaken::default());
         let supervisor = Supervisor::new(Parts {
             runtime: Arc::clone(&fake),
             board: Arc::clone(&board),
@@ -145,6 +170,8 @@ impl Rig {
             found,
             boot: boot.to_owned(),
             link: watched,
+            network,
+            ports: told,
         });
         let (messages, inbox) = mpsc::channel(8);
         let running = tokio::spawn(supervisor.run(inbox));
@@ -155,6 +182,7 @@ impl Rig {
             link,
             running,
             at,
+            ports,
         }
     }
 
@@ -165,13 +193,17 @@ impl Rig {
     }
 
     async fn send(&mut self, tasks: Vec<AssignedTask>) {
+        self.send_with(tasks, TablesDiff::default()).await;
+    }
+
+    async fn send_with(&mut self, tasks: Vec<AssignedTask>, tables: TablesDiff) {
         self.at += 1;
         let at = Position {
             epoch: 1,
             index: self.at,
         };
         let (answer, taken) = oneshot::channel();
-        let update = AssignmentUpdate::Full { at, tasks };
+        let update = AssignmentUpdate::Full { at, tasks, tables };
         self.messages.send(Message::Update(update, answer)).await.unwrap();
         taken.await.unwrap().unwrap();
     }
@@ -342,6 +374,87 @@ async fn orphans_are_swept_once_the_whole_set_is_known() {
         state.removed.contains(&container(7))
     })
     .await;
+}
+
+#[tokio::test]
+async fn tables_are_in_force_before_a_task_that_left_them_is_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = Rig::start(dir.path(), Arc::default(), "a").await;
+    let mut sketch = Sketch::new();
+    sketch.service(1, "web", &[NET], &[]);
+    sketch.endpoint(1, 1, Slot::Replica(1), node(1), false);
+    sketch.endpoint(2, 1, Slot::Replica(2), node(1), false);
+    let all = |sketch: &Sketch| crate::network::whole(&sketch.tables());
+    rig.send_with(vec![linked(1), linked(2)], all(&sketch)).await;
+    rig.until_state(1, TaskState::Running).await;
+    rig.until_state(2, TaskState::Running).await;
+    assert_eq!(rig.fake.overlay.seen().endpoints.len(), 2);
+    assert_eq!(rig.fake.backends(), 4);
+    let mut stopped = linked(1);
+    stopped.desired = DesiredState::Shutdown;
+    sketch.endpoint(1, 1, Slot::Replica(1), node(1), true);
+    rig.send_with(vec![stopped.clone(), linked(2)], all(&sketch))
+        .await;
+    rig.until_state(1, TaskState::Shutdown).await;
+    assert_eq!(rig.fake.state.lock().unwrap().killed, [(container(1), 2)]);
+    // The other one ends by itself: nobody waits for the managers.
+    rig.fake.exit(&container(2), 1);
+    rig.until_state(2, TaskState::Failed).await;
+    rig.until("both are removed", |_, state| state.removed.len() == 2)
+        .await;
+    assert_eq!(rig.fake.backends(), 0);
+    assert!(rig.fake.overlay.seen().endpoints.is_empty());
+}
+
+#[tokio::test]
+async fn tables_are_there_again_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = Rig::start(dir.path(), Arc::default(), "a").await;
+    let mut sketch = Sketch::new();
+    sketch.service(1, "web", &[NET], &[]);
+    for number in 1..=3 {
+        sketch.endpoint(number, 1, Slot::Replica(number), node(2), false);
+    }
+    let all = |sketch: &Sketch| crate::network::whole(&sketch.tables());
+    rig.send_with(vec![], all(&sketch)).await;
+    sketch.remove_endpoint(2);
+    rig.send_with(vec![], all(&sketch)).await;
+    rig.stop().await;
+    let (_disk, kept) = open(dir.path());
+    assert_eq!(kept.tables, sketch.tables());
+}
+
+#[tokio::test]
+async fn a_network_that_is_not_ready_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = Arc::new(Fake::default());
+    fake.overlay.seen().unready = 1;
+    let mut rig = Rig::start(dir.path(), fake, "a").await;
+    rig.send(vec![linked(1)]).await;
+    rig.until_state(1, TaskState::Running).await;
+    assert_eq!(rig.fake.overlay.seen().unready, 0);
+}
+
+#[tokio::test]
+async fn who_holds_a_published_port_is_said_of_the_task_until_it_is_had() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = Rig::start(dir.path(), Arc::default(), "a").await;
+    let mut published = linked(1);
+    published.ports = vec![shoal_core::model::PublishedPort {
+        target: 80,
+        published: 8080,
+        protocol: shoal_core::model::Protocol::Tcp,
+        mode: shoal_core::model::PortMode::Ingress,
+        host_ip: None,
+    }];
+    rig.send(vec![published]).await;
+    rig.until_state(1, TaskState::Running).await;
+    let waits = |board: &Board| board.get(&task(1)).and_then(|posted| posted.report.wait);
+    rig.ports.send_replace(PortsTaken::of_tcp(8080, "nginx (pid 3)"));
+    rig.until("it is said", |board, _| waits(board) == Some(WaitCode::PortTaken))
+        .await;
+    rig.ports.send_replace(PortsTaken::default());
+    rig.until("it is over", |board, _| waits(board).is_none()).await;
 }
 
 #[test]

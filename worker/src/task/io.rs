@@ -21,8 +21,15 @@ pub enum Input {
     Inspected(ImageFacts),
     PortsChecked(Result<(), Failure>),
     Created(Result<(), Failure>),
+    Attached(Result<(), AttachFailure>),
     Started(Result<StartedFacts, Failure>),
     Probed(Probe),
+    /// It gets no new connections any more.
+    Withdrawn,
+    /// Its container is in no table of this node any more.
+    Detached,
+    /// Of its published ports, one is held by another process (a sentence), or none any more.
+    PortTaken(Option<String>),
     /// Its program ended; `hint` is what the node knows besides (a published port that another holds).
     Ended {
         exit: Exit,
@@ -55,13 +62,21 @@ pub enum Step {
     /// What the image says of a container that was found running.
     Inspect,
     Create,
+    /// Give its container links and names in the task's networks.
+    Attach,
     /// Are the published ports free?
     CheckPorts,
     Start,
+    /// What was known here of its end before is over: it runs again.
+    Admit,
     /// Wait for its end.
     Watch,
     Probe(HealthPlan),
     Signal(Signal),
+    /// Take it out of this node's tables for new connections.
+    Withdraw,
+    /// Take its container out of this node's tables.
+    Detach,
     /// Kill if need be, take everything away but the log.
     Remove,
 }
@@ -93,6 +108,14 @@ impl Failure {
             exit_code: None,
         }
     }
+}
+
+/// A container got no links, or no names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttachFailure {
+    /// Nothing is wrong with the task: the node's network is not ready (why), and it is asked again.
+    NotReady(String),
+    Refused(Failure),
 }
 
 /// What the machine needs to know of the image.

@@ -15,14 +15,16 @@ const REMOVAL_PAUSE: Duration = Duration::from_millis(250);
 impl TaskMachine {
     pub(super) fn exited(&mut self, exit: &Exit, hint: Option<&str>, now: Instant) {
         match &self.phase {
-            Phase::Up | Phase::Stopping { .. } => {}
+            Phase::Up | Phase::Withdrawing | Phase::Stopping { .. } => {}
             Phase::Waiting
             | Phase::Fetching
             | Phase::Creating
+            | Phase::Attaching { .. }
             | Phase::Refused(_)
             | Phase::Ready
             | Phase::Checking
             | Phase::Starting
+            | Phase::Detaching
             | Phase::Removing { .. }
             | Phase::Gone => return,
         }
@@ -40,11 +42,33 @@ impl TaskMachine {
         self.unhealthy = None;
         self.in_place.ended(ending.by_itself(), ending.success(), now);
         ending.write(&mut self.report);
+        // At once, whatever the disk and the managers take: nobody is to be led to what has ended.
+        if self.has_links() {
+            self.detach();
+        }
         // Before the container goes: after a crash the task must not be made anew.
         self.out.push(Output::Report {
             report: self.report.clone(),
             durable: true,
         });
+        if !self.has_links() {
+            self.remove();
+        }
+    }
+
+    /// What has links leaves the network before it is removed.
+    pub(super) fn detach(&mut self) {
+        self.phase = Phase::Detaching;
+        self.out.push(Output::Do(Step::Detach));
+    }
+
+    pub(super) fn detached(&mut self) {
+        if self.phase == Phase::Detaching {
+            self.remove();
+        }
+    }
+
+    pub(super) fn remove(&mut self) {
         self.phase = Phase::Removing {
             tried: 1,
             again_at: None,

@@ -80,11 +80,11 @@ impl TaskMachine {
                     report: self.report.clone(),
                     durable: false,
                 });
-                self.phase = Phase::Removing {
-                    tried: 1,
-                    again_at: None,
-                };
-                self.out.push(Output::Do(Step::Remove));
+                if self.has_links() {
+                    self.detach();
+                } else {
+                    self.remove();
+                }
             }
             Origin::Lost { .. } => {
                 let failure = Failure::new(

@@ -1,11 +1,14 @@
-//! From accepted to started: the image, the container, the ports, and its program.
+//! From accepted to started: the image, the container, its links, the ports, and its program.
 //!
 //! Pure, a part of the task's machine. Whatever is wanted meanwhile is looked at between two steps.
 
 use super::ending::Ending;
-use super::{Failure, ImageFacts, Output, Phase, StartedFacts, Step, TaskMachine};
+use super::{AttachFailure, Failure, ImageFacts, Output, Phase, StartedFacts, Step, TaskMachine};
 use shoal_core::model::{DesiredState, TaskState, WaitCode};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// A network that is not ready is asked again after this: `shoal-net` is back within a second of its death.
+const ATTACH_AGAIN: Duration = Duration::from_millis(500);
 
 impl TaskMachine {
     pub(super) fn begin(&mut self, now: Instant) {
@@ -50,6 +53,42 @@ impl TaskMachine {
         if let Err(failure) = result {
             return self.reject(failure, now);
         }
+        if !self.has_links() {
+            return self.ready(now);
+        }
+        if self.stop_wanted() {
+            return self.end(Ending::asked(None), now);
+        }
+        self.tell(TaskState::Preparing, "joining its networks", None);
+        self.attach();
+    }
+
+    pub(super) fn attach(&mut self) {
+        self.phase = Phase::Attaching { again_at: None };
+        self.out.push(Output::Do(Step::Attach));
+    }
+
+    pub(super) fn attached(&mut self, result: Result<(), AttachFailure>, now: Instant) {
+        if !matches!(self.phase, Phase::Attaching { .. }) {
+            return;
+        }
+        if self.stop_wanted() {
+            return self.end(Ending::asked(None), now);
+        }
+        match result {
+            Ok(()) => self.ready(now),
+            Err(AttachFailure::Refused(failure)) => self.reject(failure, now),
+            Err(AttachFailure::NotReady(why)) => {
+                let message = format!("waiting for the node's network: {why}");
+                self.tell(TaskState::Preparing, &message, Some(WaitCode::NetworkNotReady));
+                self.phase = Phase::Attaching {
+                    again_at: Some(now + ATTACH_AGAIN),
+                };
+            }
+        }
+    }
+
+    fn ready(&mut self, now: Instant) {
         self.phase = Phase::Ready;
         self.tell(TaskState::Ready, "ready to start", None);
         self.leave_ready(now);

@@ -50,9 +50,23 @@ impl TaskMachine {
                 );
             }
             Some(_) | None => {
+                if !self.was_running && self.report.attempt > 0 && self.has_links() {
+                    self.out.push(Output::Do(Step::Admit));
+                }
                 self.was_running = true;
-                self.tell(TaskState::Running, "started", None);
+                match self.port_taken.clone() {
+                    Some(sentence) => self.tell(TaskState::Running, &sentence, Some(WaitCode::PortTaken)),
+                    None => self.tell(TaskState::Running, "started", None),
+                }
             }
+        }
+    }
+
+    pub(super) fn port_taken(&mut self, sentence: Option<String>) {
+        let changed = self.port_taken != sentence;
+        self.port_taken = sentence;
+        if changed && self.phase == Phase::Up && self.report.state == TaskState::Running {
+            self.tell_up();
         }
     }
 
@@ -74,10 +88,26 @@ impl TaskMachine {
         let after = health.handle(probe, now);
         if after == Verdict::Unhealthy {
             self.unhealthy = Some(health.last_output().to_owned());
-            return self.stop(now);
+            return self.fail(now);
         }
         if before != after {
             self.tell_up();
+        }
+    }
+
+    /// What is unhealthy gets no new connections from the moment on that this is known.
+    fn fail(&mut self, now: Instant) {
+        if self.has_links() {
+            self.phase = Phase::Withdrawing;
+            self.out.push(Output::Do(Step::Withdraw));
+        } else {
+            self.stop(now);
+        }
+    }
+
+    pub(super) fn withdrawn(&mut self, now: Instant) {
+        if self.phase == Phase::Withdrawing {
+            self.stop(now);
         }
     }
 

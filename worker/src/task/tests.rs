@@ -1,5 +1,7 @@
 //! The machine driven by hand: inputs in, outputs as short words out.
 
+mod links;
+
 use super::leaving::REMOVALS;
 use super::*;
 use crate::health::Probe;

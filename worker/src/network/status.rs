@@ -1,0 +1,246 @@
+//! What the node's network says of itself, for the managers, for tasks and for people.
+//!
+//! Changes pass at a bounded rate: every change of the description is an entry in the managers' store.
+
+use super::node_side::range;
+use crate::assignment::AssignedTask;
+use shoal_core::model::{self, NodeDescription, NodeProblem};
+use shoal_overlay_net::desired::{PortKey, Protocol};
+use shoal_overlay_net::{HostRoute, NamesState, NetStatus};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// A description is sent up at most so often.
+const PACE: Duration = Duration::from_secs(2);
+/// Routes that are told: a host with more is a router of the internet, and its widest ones say the most.
+const MOST_ROUTES: usize = 1000;
+/// Problems that are told; a person works on the first.
+const MOST_PROBLEMS: usize = 32;
+
+/// Published ports of this node that others hold, and who.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PortsTaken(BTreeMap<PortKey, String>);
+
+impl PortsTaken {
+    #[cfg(test)]
+    pub(crate) fn of_tcp(port: u16, who: &str) -> Self {
+        let key = PortKey {
+            protocol: Protocol::Tcp,
+            address: None,
+            port,
+        };
+        Self(BTreeMap::from([(key, who.to_owned())]))
+    }
+
+    /// The sentence about the first port of a task that could not be had.
+    pub(crate) fn of(&self, task: &AssignedTask) -> Option<String> {
+        if self.0.is_empty() || !super::has_links(task) {
+            return None;
+        }
+        task.ports.iter().find_map(|port| {
+            let key = PortKey {
+                protocol: match port.protocol {
+                    model::Protocol::Tcp => Protocol::Tcp,
+                    model::Protocol::Udp => Protocol::Udp,
+                },
+                address: port.host_ip,
+                port: port.published,
+            };
+            self.0.get(&key).map(|who| unpublished(&key, who))
+        })
+    }
+}
+
+fn unpublished(port: &PortKey, who: &str) -> String {
+    format!("the port {port} is not published on this node: {who}")
+}
+
+/// Keeps the description and the list of taken ports as the network's status says; ends with the network.
+pub(crate) async fn keep_described(
+    mut status: watch::Receiver<NetStatus>,
+    description: watch::Sender<NodeDescription>,
+    ports: watch::Sender<PortsTaken>,
+) {
+    loop {
+        let (routes, problems, taken) = {
+            let now = status.borrow_and_update();
+            (
+                routes(&now.routes),
+                problems(&now),
+                PortsTaken(now.ports_taken.clone()),
+            )
+        };
+        ports.send_if_modified(|told| replace(told, taken));
+        let told = description.send_if_modified(|description| {
+            replace(&mut description.routes, routes) | replace(&mut description.problems, problems)
+        });
+        if told {
+            pass_ports(&mut status, &ports).await;
+        }
+        if status.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// For a while, only what concerns tasks is passed on.
+async fn pass_ports(status: &mut watch::Receiver<NetStatus>, ports: &watch::Sender<PortsTaken>) {
+    let over = tokio::time::sleep(PACE);
+    tokio::pin!(over);
+    let mut behind = false;
+    loop {
+        tokio::select! {
+            () = &mut over => break,
+            changed = status.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                behind = true;
+                let taken = PortsTaken(status.borrow_and_update().ports_taken.clone());
+                ports.send_if_modified(|told| replace(told, taken));
+            }
+        }
+    }
+    if behind {
+        status.mark_changed();
+    }
+}
+
+fn replace<T: PartialEq>(told: &mut T, now: T) -> bool {
+    let changed = *told != now;
+    if changed {
+        *told = now;
+    }
+    changed
+}
+
+/// The widest first, each once.
+fn routes(routes: &[HostRoute]) -> Vec<ipnet::IpNet> {
+    let ranges: BTreeSet<_> = routes
+        .iter()
+        .filter_map(|route| range(route.prefix))
+        .map(|range| (range.prefix_len(), range))
+        .collect();
+    ranges
+        .into_iter()
+        .take(MOST_ROUTES)
+        .map(|(_, range)| range)
+        .collect()
+}
+
+fn problems(status: &NetStatus) -> Vec<NodeProblem> {
+    let names = match &status.names {
+        NamesState::Down { why } => Some(NodeProblem {
+            what: format!("shoal-net, which answers names and holds published ports, is down: {why}"),
+            remedy: "see shoald's log; it is started again by itself".to_owned(),
+        }),
+        NamesState::Starting | NamesState::Serving { .. } => None,
+    };
+    let kernel = status.problems.iter().map(|problem| NodeProblem {
+        what: problem.what.clone(),
+        remedy: problem.remedy.clone(),
+    });
+    names.into_iter().chain(kernel).take(MOST_PROBLEMS).collect()
+}
+
+/// For people who ask this node: one line each.
+pub(crate) fn notes(status: &NetStatus) -> Vec<String> {
+    let problems = problems(status);
+    let problems = problems
+        .iter()
+        .map(|problem| format!("{}; try: {}", problem.what, problem.remedy));
+    let ports = status.ports_taken.iter();
+    let ports = ports.map(|(port, who)| unpublished(port, who));
+    let lost = status.lost.iter();
+    let lost = lost.map(|(id, why)| format!("the container {id} is not in its networks: {why}"));
+    problems.chain(ports).chain(lost).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::linked;
+    use shoal_core::model::{PortMode, PublishedPort};
+    use shoal_overlay_net::Problem;
+
+    fn status() -> NetStatus {
+        let route = |prefix: &str| HostRoute {
+            prefix: prefix.parse().unwrap(),
+            link: "eth0".to_owned(),
+        };
+        NetStatus {
+            routes: vec![route("10.7.0.0/16"), route("10.0.0.0/8"), route("10.7.0.0/16")],
+            problems: vec![Problem {
+                what: "a firewall drops".to_owned(),
+                remedy: "nft insert".to_owned(),
+            }],
+            ..NetStatus::default()
+        }
+    }
+
+    fn down(why: &str) -> NamesState {
+        NamesState::Down { why: why.to_owned() }
+    }
+
+    #[test]
+    fn problems_come_with_what_would_help() {
+        let mut status = status();
+        status.names = down("no such file");
+        status.ports_taken = PortsTaken::of_tcp(80, "nginx (pid 3)").0;
+        assert_eq!(
+            notes(&status),
+            [
+                "shoal-net, which answers names and holds published ports, is down: no such file; try: see shoald's log; it is started again by itself",
+                "a firewall drops; try: nft insert",
+                "the port 80/tcp is not published on this node: nginx (pid 3)",
+            ]
+        );
+        let widest: Vec<String> = routes(&status.routes).iter().map(ToString::to_string).collect();
+        assert_eq!(widest, ["10.0.0.0/8", "10.7.0.0/16"]);
+    }
+
+    #[test]
+    fn a_taken_port_is_said_of_the_tasks_that_publish_it() {
+        let taken = PortsTaken::of_tcp(8080, "nginx (pid 3) has it");
+        let with = |published, mode, host_ip| {
+            let mut task = linked(1);
+            task.ports = vec![PublishedPort {
+                target: 80,
+                published,
+                protocol: model::Protocol::Tcp,
+                mode,
+                host_ip,
+            }];
+            taken.of(&task)
+        };
+        let sentence = "the port 8080/tcp is not published on this node: nginx (pid 3) has it";
+        assert_eq!(with(8080, PortMode::Ingress, None).as_deref(), Some(sentence));
+        assert!(with(8080, PortMode::Host, None).is_some());
+        assert_eq!(with(8081, PortMode::Ingress, None), None);
+        assert_eq!(with(8080, PortMode::Ingress, Some([127, 0, 0, 1].into())), None);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_changes_is_told_and_taken_ports_at_once() {
+        let (network, told) = watch::channel(status());
+        let (description, mut described) = watch::channel(NodeDescription::default());
+        let (ports, mut taken) = watch::channel(PortsTaken::default());
+        let keeping = tokio::spawn(keep_described(told, description, ports));
+        described.changed().await.unwrap();
+        assert_eq!(described.borrow_and_update().routes.len(), 2);
+        network.send_modify(|status| {
+            status.names = down("gone");
+            status.ports_taken = PortsTaken::of_tcp(80, "nginx").0;
+        });
+        taken.changed().await.unwrap();
+        assert!(
+            !described.has_changed().unwrap(),
+            "not so soon after the one before"
+        );
+        described.changed().await.unwrap();
+        assert_eq!(described.borrow().problems.len(), 2);
+        drop(network);
+        keeping.await.unwrap();
+    }
+}

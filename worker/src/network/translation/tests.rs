@@ -1,0 +1,284 @@
+//! What the cluster says against what the overlay is given.
+
+use super::*;
+use crate::testing::network::{INGRESS, NET, Sketch, at, node, task};
+use shoal_core::model::{PortMode, Slot};
+use shoal_overlay_net::desired::Published;
+use std::net::{IpAddr, SocketAddr};
+
+fn side() -> NodeSide {
+    NodeSide {
+        tag: "0123abcd".parse().unwrap(),
+        open_host_ports: BTreeSet::new(),
+    }
+}
+
+fn translated_from(sketch: &Sketch) -> Translation {
+    Translation::new(node(1), side(), &sketch.tables(), at(1))
+}
+
+/// Everything of the overlay's tables, a line each.
+fn lines(tables: &Tables) -> Vec<String> {
+    let list = |addresses: &[IpAddr]| {
+        let words: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+        words.join(",")
+    };
+    let mut lines = Vec::new();
+    for group in tables.groups.values() {
+        let both = |set: &BTreeSet<IpAddr>| list(&set.iter().copied().collect::<Vec<_>>());
+        let vip: Vec<IpAddr> = group.vip.iter().collect();
+        lines.push(format!(
+            "vip {} -> {} draining {}",
+            list(&vip),
+            both(&group.backends),
+            both(&group.draining)
+        ));
+        let records = group.records.iter();
+        lines.extend(records.map(|(name, addresses)| format!("{name} = {}", list(addresses))));
+    }
+    lines.extend(
+        tables
+            .ports
+            .iter()
+            .map(|(key, published)| port_line(key, published)),
+    );
+    lines
+}
+
+fn port_line(key: &PortKey, published: &Published) -> String {
+    let both = |set: &BTreeSet<SocketAddr>| {
+        let words: Vec<String> = set.iter().map(SocketAddr::to_string).collect();
+        words.join(",")
+    };
+    let vip: Vec<String> = published.vip.iter().map(|vip| vip.to_string()).collect();
+    format!(
+        "{key} by {} -> {} draining {}",
+        vip.join(","),
+        both(&published.backends),
+        both(&published.draining)
+    )
+}
+
+#[track_caller]
+fn check(translation: &Translation, expect: &[&str]) {
+    assert_eq!(lines(&translation.tables()), expect);
+}
+
+#[test]
+fn a_service_has_its_names_its_vip_and_every_address_of_its_tasks() {
+    let mut sketch = Sketch::new();
+    sketch.service(1, "App_Web", &[NET], &["web"]);
+    sketch.endpoint(1, 1, Slot::Replica(1), node(1), false);
+    sketch.endpoint(2, 1, Slot::Replica(2), node(2), false);
+    sketch.endpoint(3, 1, Slot::Replica(3), node(1), true);
+    check(
+        &translated_from(&sketch),
+        &[
+            "vip 10.1.0.101,fd00::65 -> 10.1.0.1,10.1.0.2,fd00::1,fd00::2 draining 10.1.0.3,fd00::3",
+            "1.app_web = 10.1.0.1,fd00::1",
+            "1.web = 10.1.0.1,fd00::1",
+            "2.app_web = 10.1.0.2,fd00::2",
+            "2.web = 10.1.0.2,fd00::2",
+            "app_web = 10.1.0.101,fd00::65",
+            "app_web-1.app_web = 10.1.0.1,fd00::1",
+            "app_web-2.app_web = 10.1.0.2,fd00::2",
+            "tasks.app_web = 10.1.0.2,fd00::2,10.1.0.1,fd00::1",
+            "tasks.web = 10.1.0.2,fd00::2,10.1.0.1,fd00::1",
+            "web = 10.1.0.101,fd00::65",
+            "web-1.web = 10.1.0.1,fd00::1",
+            "web-2.web = 10.1.0.2,fd00::2",
+        ],
+    );
+}
+
+#[test]
+fn without_a_vip_the_name_stands_for_all_tasks_and_a_global_slot_for_its_node() {
+    let mut sketch = Sketch::new();
+    sketch.service(1, "agent", &[NET], &[]);
+    sketch.without_vip(1, NET);
+    sketch.endpoint(1, 1, Slot::Node(node(2)), node(2), false);
+    let here = node(2);
+    let lines = lines(&translated_from(&sketch).tables());
+    assert_eq!(lines[0], "vip  -> 10.1.0.1,fd00::1 draining ");
+    assert!(
+        lines.contains(&"agent = 10.1.0.1,fd00::1".to_owned()),
+        "{lines:?}"
+    );
+    assert!(
+        lines.contains(&format!("agent-{here}.agent = 10.1.0.1,fd00::1")),
+        "{lines:?}"
+    );
+    // Nobody is left: the name is still the cluster's.
+    sketch.remove_endpoint(1);
+    check(
+        &translated_from(&sketch),
+        &["vip  ->  draining ", "agent = ", "tasks.agent = "],
+    );
+}
+
+#[test]
+fn members_of_ingress_do_not_meet_and_have_no_names() {
+    let mut sketch = Sketch::new();
+    sketch.service(1, "web", &[INGRESS], &[]);
+    sketch.endpoint(1, 1, Slot::Replica(1), node(1), false);
+    let translation = translated_from(&sketch);
+    check(&translation, &[]);
+    let meet: Vec<bool> = translation.tables().networks.values().map(|n| n.meet).collect();
+    assert_eq!(meet, [true, false]);
+}
+
+#[test]
+fn published_ports_lead_to_all_tasks_or_to_this_nodes_own() {
+    let mut sketch = Sketch::new();
+    sketch.service(1, "web", &[NET, INGRESS], &[]);
+    sketch.port(1, 80, 8080, PortMode::Ingress, None);
+    sketch.port(1, 53, 53, PortMode::Host, Some([192, 0, 2, 1].into()));
+    sketch.endpoint(1, 1, Slot::Replica(1), node(1), false);
+    sketch.endpoint(2, 1, Slot::Replica(2), node(2), true);
+    let translation = translated_from(&sketch);
+    let ports: Vec<String> = translation
+        .tables()
+        .ports
+        .iter()
+        .map(|(key, published)| port_line(key, published))
+        .collect();
+    let all =
+        "8080/tcp by 10.0.0.101,fd00:0:0:1::65 -> 10.1.0.1:80,[fd00::1]:80 draining 10.1.0.2:80,[fd00::2]:80";
+    assert_eq!(
+        ports,
+        [all, "192.0.2.1:53/tcp by  -> 10.1.0.1:53,[fd00::1]:53 draining "]
+    );
+    sketch.remove_endpoint(1);
+    let without = translated_from(&sketch);
+    let keys: Vec<String> = without.tables().ports.keys().map(PortKey::to_string).collect();
+    assert_eq!(keys, ["8080/tcp"], "no task here has the host's port");
+}
+
+#[test]
+fn a_change_leaves_everything_else_shared() {
+    let mut sketch = Sketch::new();
+    for number in 1..=3 {
+        sketch.service(number, &format!("web{number}"), &[NET, INGRESS], &[]);
+        let port = u16::try_from(8000 + number).unwrap();
+        sketch.port(number, 80, port, PortMode::Ingress, None);
+        sketch.endpoint(number, number, Slot::Replica(1), node(1), false);
+    }
+    let mut translation = translated_from(&sketch);
+    let before = translation.tables();
+    let diff = sketch.change(|sketch| sketch.endpoint(9, 2, Slot::Replica(2), node(2), false));
+    assert!(translation.update(at(2), &diff));
+    let after = translation.tables();
+    assert_eq!((before.revision.index, after.revision.index), (1, 2));
+    let kept = |before: &Tables, after: &Tables| {
+        let groups = before.groups.iter();
+        let groups = groups
+            .filter(|(key, group)| Arc::ptr_eq(group, &after.groups[*key]))
+            .count();
+        let ports = before.ports.iter();
+        let ports = ports
+            .filter(|(key, port)| Arc::ptr_eq(port, &after.ports[*key]))
+            .count();
+        (groups, ports)
+    };
+    assert_eq!(kept(&before, &after), (2, 2));
+    // Said again, it is the same and nothing is touched.
+    translation.update(at(3), &diff);
+    assert_eq!(kept(&after, &translation.tables()), (3, 3));
+    assert!(!translation.update(at(4), &TablesDiff::default()));
+    // Built at once from everything, it is the same.
+    assert_eq!(
+        lines(&translation.tables()),
+        lines(&translated_from(&sketch).tables())
+    );
+}
+
+#[test]
+fn services_that_go_take_everything_and_a_port_may_pass_on() {
+    let mut sketch = Sketch::new();
+    for (number, name) in [(1, "old"), (2, "new")] {
+        sketch.service(number, name, &[NET, INGRESS], &[]);
+    }
+    sketch.port(2, 80, 8080, PortMode::Ingress, None);
+    let mut translation = translated_from(&sketch);
+    let diff = sketch.change(|sketch| {
+        sketch.remove_service(2);
+        sketch.port(1, 80, 8080, PortMode::Ingress, None);
+        sketch.endpoint(1, 1, Slot::Replica(1), node(1), false);
+    });
+    translation.update(at(2), &diff);
+    assert_eq!(
+        lines(&translation.tables()),
+        lines(&translated_from(&sketch).tables())
+    );
+    assert_eq!(translation.tables().ports.len(), 1);
+    let diff = sketch.change(|sketch| sketch.remove_network(NET));
+    translation.update(at(3), &diff);
+    assert_eq!(
+        (
+            translation.tables().groups.len(),
+            translation.tables().networks.len()
+        ),
+        (0, 1)
+    );
+    let rest = sketch.change(|sketch| {
+        sketch.remove_service(1);
+        sketch.remove_endpoint(1);
+    });
+    translation.update(at(4), &rest);
+    check(&translation, &[]);
+}
+
+#[test]
+fn what_is_known_here_of_own_tasks_comes_before_what_the_managers_say() {
+    let mut sketch = Sketch::new();
+    sketch.service(1, "web", &[NET], &[]);
+    sketch.endpoint(1, 1, Slot::Replica(1), node(1), false);
+    sketch.endpoint(2, 1, Slot::Replica(2), node(2), false);
+    let mut translation = translated_from(&sketch);
+    let first = |translation: &Translation| lines(&translation.tables())[0].clone();
+    assert!(translation.stand(&task(1), Some(Standing::Draining)));
+    let drained = "vip 10.1.0.101,fd00::65 -> 10.1.0.2,fd00::2 draining 10.1.0.1,fd00::1";
+    assert_eq!(first(&translation), drained);
+    assert!(translation.stand(&task(1), Some(Standing::Gone)));
+    let gone = "vip 10.1.0.101,fd00::65 -> 10.1.0.2,fd00::2 draining ";
+    assert_eq!(first(&translation), gone);
+    // The managers lag behind: what they say of it does not bring it back, and of others it counts.
+    let diff = sketch.change(|sketch| sketch.endpoint(3, 1, Slot::Replica(3), node(1), false));
+    translation.update(at(2), &diff);
+    assert!(!translation.stand(&task(1), Some(Standing::Gone)), "said already");
+    assert!(
+        !translation.stand(&task(7), Some(Standing::Gone)),
+        "it is in no table yet"
+    );
+    let late = sketch.change(|sketch| sketch.endpoint(7, 1, Slot::Replica(7), node(1), false));
+    translation.update(at(3), &late);
+    assert_eq!(
+        first(&translation),
+        "vip 10.1.0.101,fd00::65 -> 10.1.0.2,10.1.0.3,fd00::2,fd00::3 draining "
+    );
+    assert!(translation.stand(&task(1), None), "it runs again");
+    assert!(first(&translation).contains("10.1.0.1,"));
+    // Another node's task is not judged here.
+    assert!(translation.stand(&task(2), Some(Standing::Gone)));
+    assert!(first(&translation).contains("10.1.0.2,"));
+}
+
+#[test]
+fn a_full_message_becomes_what_is_different_in_it() {
+    let mut sketch = Sketch::new();
+    sketch.service(1, "web", &[NET], &[]);
+    sketch.endpoint(1, 1, Slot::Replica(1), node(1), false);
+    let held = sketch.tables();
+    assert!(difference(&held, &whole(&held)).is_empty());
+    sketch.remove_endpoint(1);
+    sketch.endpoint(2, 1, Slot::Replica(1), node(1), false);
+    sketch.remove_network(INGRESS);
+    let diff = difference(&held, &whole(&sketch.tables()));
+    assert_eq!(
+        (diff.endpoints.len(), diff.networks.len(), diff.services.len()),
+        (2, 1, 0)
+    );
+    let mut applied = held;
+    applied.apply(&diff);
+    assert_eq!(applied, sketch.tables());
+}
