@@ -155,6 +155,9 @@ fn unpack_all(staging: &Staging, images: &[NewImage], progress: &Progress) -> Re
     let next = std::sync::atomic::AtomicUsize::new(0);
     let work = || -> Result<(), CommitError> {
         while let Some(plan) = plans.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+            progress.send(ImageEvent::LayerUnpacking {
+                digest: plan.blob.clone(),
+            });
             let unpacked = staging.unpack_blob(plan);
             if unpacked.is_err() {
                 // The others need not begin what will be thrown away.

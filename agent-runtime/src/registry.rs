@@ -10,7 +10,7 @@ mod fetch;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -203,6 +203,7 @@ impl Pull {
             pull: self,
             descriptor,
             stop: &CancellationToken::new(),
+            is_layer: false,
         };
         let bytes = fetch.bytes().await?;
         let found = Digest::of(&bytes);
@@ -253,6 +254,15 @@ impl Pull {
                 rustix::io::Errno::NOSPC,
             )));
         }
+        let mut told = BTreeSet::new();
+        let in_order = manifest.layers.iter();
+        for descriptor in in_order.filter(|one| missing.contains_key(&one.digest) && told.insert(&one.digest))
+        {
+            self.progress.send(ImageEvent::LayerWaiting {
+                digest: descriptor.digest.clone(),
+                total: descriptor.size,
+            });
+        }
         // One that fails stops the others; all are waited for, so that nothing works on after the error is told.
         let stop = CancellationToken::new();
         // Boxed: a stream of a closure's own futures cannot be proven `Send` where its caller is generic.
@@ -264,6 +274,7 @@ impl Pull {
                     pull: self,
                     descriptor,
                     stop,
+                    is_layer: true,
                 };
                 let fetched = fetch_layer(fetch, staging, plan).await;
                 if fetched.is_err() {
@@ -285,10 +296,16 @@ impl Pull {
 
     /// Unpacks layers whose blob was here, or whose blob another layer of the image has too.
     async fn unpack_rest(&self, staging: &Arc<Staging>, plans: Vec<LayerPlan>) -> Result<(), PullError> {
-        let staging = Arc::clone(staging);
+        let (staging, progress) = (Arc::clone(staging), self.progress.clone());
         let work = move || {
             let mut todo = plans.iter().filter(|plan| !staging.has_layer(&plan.chain_id));
-            todo.try_for_each(|plan| staging.unpack_blob(plan))
+            todo.try_for_each(|plan| {
+                let digest = || plan.blob.clone();
+                progress.send(ImageEvent::LayerUnpacking { digest: digest() });
+                staging.unpack_blob(plan)?;
+                progress.send(ImageEvent::LayerDone { digest: digest() });
+                Ok(())
+            })
         };
         blocking(work)
             .await

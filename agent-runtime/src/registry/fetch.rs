@@ -19,8 +19,8 @@ use crate::image::{ImageEvent, blocking};
 /// Pieces, of some 16 KiB each, that wait between the network and the thread that unpacks.
 const WAITING_PIECES: usize = 64;
 
-/// How often progress is told.
-const STEP_BYTES: u64 = 1 << 20;
+/// How often progress is told: every second on a line of two megabits.
+const STEP_BYTES: u64 = 256 << 10;
 
 /// One blob to fetch.
 pub(super) struct Fetch<'a> {
@@ -28,6 +28,8 @@ pub(super) struct Fetch<'a> {
     pub(super) descriptor: &'a Descriptor,
     /// Set when another blob of the same pull failed.
     pub(super) stop: &'a CancellationToken,
+    /// Whether its bytes are progress: a configuration's are not worth telling.
+    pub(super) is_layer: bool,
 }
 
 /// How far a blob has come.
@@ -62,7 +64,16 @@ pub(super) async fn fetch_layer(
     let unpack = plan.is_some();
     let thread_staging = Arc::clone(&staging);
     let receive = blocking(move || receive(&thread_staging, receiver, unpack));
-    let (fed, received) = tokio::join!(fetch.feed(sender), receive);
+    let feed = async {
+        let fed = fetch.feed(sender).await;
+        if unpack && matches!(fed, Ok(Fed::Whole)) {
+            fetch.pull.progress.send(ImageEvent::LayerUnpacking {
+                digest: fetch.descriptor.digest.clone(),
+            });
+        }
+        fed
+    };
+    let (fed, received) = tokio::join!(feed, receive);
     let fed = fed?;
     let received = received.ok_or(PullError::Interrupted)?;
     let (blob, layer) = received.map_err(|error| fetch.receive_error(error))?;
@@ -200,7 +211,8 @@ impl Fetch<'_> {
     }
 
     fn tell(&self, state: &mut State) {
-        if state.done - state.told >= STEP_BYTES || state.done == self.descriptor.size {
+        let is_step = state.done - state.told >= STEP_BYTES || state.done == self.descriptor.size;
+        if self.is_layer && is_step {
             state.told = state.done;
             let (digest, total) = (self.descriptor.digest.clone(), self.descriptor.size);
             self.pull.progress.send(ImageEvent::LayerProgress {
