@@ -67,6 +67,19 @@ pub struct NodeArgs {
     #[arg(long, global = true, env = "SHOAL_SPAWN", value_name = "FILE")]
     pub spawn: Option<PathBuf>,
 
+    /// The shoal-net program [default: beside shoald, else in ../libexec/shoal]
+    #[arg(long, global = true, env = "SHOAL_NET", value_name = "FILE")]
+    pub net: Option<PathBuf>,
+
+    /// A port of this host that containers may reach under host-gateway; may be repeated [default: none]
+    #[arg(
+        long = "open-host-port",
+        env = "SHOAL_OPEN_HOST_PORTS",
+        value_name = "PORT[/tcp|/udp]",
+        value_delimiter = ','
+    )]
+    pub open_host_ports: Vec<String>,
+
     #[command(subcommand)]
     pub command: Option<NodeCommand>,
 }

@@ -6,6 +6,7 @@ use crate::roles::{InitSpec, Roles, RolesError};
 use shoal_api::convert::{Details, status};
 use shoal_api::v1::{self, ErrorCode, bootstrap_server::Bootstrap};
 use shoal_core::model::{Availability, Role};
+use shoal_manager::{FoundError, PoolsAsked};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -35,6 +36,11 @@ impl Bootstrap for BootstrapService {
             listen: optional_address(&request.listen_address)?,
             advertise: Some(request.advertise_address).filter(|address| !address.is_empty()),
             availability,
+            pools: PoolsAsked::parse(
+                &request.default_addr_pools,
+                request.default_addr_pool_mask_length,
+                &request.default_addr_pool_v6,
+            )?,
         };
         let made = self.roles.init(spec).await.map_err(|error| refuse(&error))?;
         Ok(Response::new(v1::InitResponse {
@@ -42,6 +48,7 @@ impl Bootstrap for BootstrapService {
             node_id: made.node.to_string(),
             worker_join_token: made.worker_token,
             manager_join_token: made.manager_token,
+            pools: Some(made.pools.into()),
         }))
     }
 
@@ -84,6 +91,7 @@ fn optional_address(text: &str) -> Result<Option<std::net::SocketAddr>, Status> 
 fn refuse(error: &RolesError) -> Status {
     let code = match error {
         RolesError::Member { .. } => ErrorCode::Conflict,
+        RolesError::Found(FoundError::Pools(_)) => ErrorCode::Invalid,
         _ => ErrorCode::Unavailable,
     };
     status(Details::of(code, crate::chain(error)))

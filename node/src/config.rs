@@ -3,8 +3,10 @@
 //! A fault names where it was said and what was expected. Nothing here changes the machine.
 
 use crate::args::NodeArgs;
-use crate::programs::{ProgramError, Programs};
+use crate::programs::{NamedPrograms, ProgramError, Programs};
 use serde::Deserialize;
+use shoal_overlay_net::desired::Protocol;
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -31,6 +33,8 @@ pub struct NodeConfig {
     pub log_json: bool,
     pub favordynmods: bool,
     pub programs: Programs,
+    /// Ports of this host that containers may reach.
+    pub open_host_ports: BTreeSet<(Protocol, u16)>,
 }
 
 /// A setting was refused.
@@ -76,6 +80,9 @@ struct SettingsFile {
     favordynmods: Option<bool>,
     shim: Option<PathBuf>,
     spawn: Option<PathBuf>,
+    net: Option<PathBuf>,
+    #[serde(default)]
+    open_host_ports: Vec<String>,
 }
 
 impl NodeConfig {
@@ -105,6 +112,15 @@ impl NodeConfig {
         if insecure_registries.is_empty() {
             insecure_registries = file.insecure_registries;
         }
+        let mut open_host_ports = args.open_host_ports;
+        if open_host_ports.is_empty() {
+            open_host_ports = file.open_host_ports;
+        }
+        let named = NamedPrograms {
+            shim: args.shim.or(file.shim),
+            spawn: args.spawn.or(file.spawn),
+            net: args.net.or(file.net),
+        };
         let config = Self {
             dev,
             state_dir: args
@@ -124,7 +140,11 @@ impl NodeConfig {
                 .unwrap_or_else(|| "info".to_owned()),
             log_json: args.log_json.or(file.log_json).unwrap_or(false),
             favordynmods: args.favordynmods.or(file.favordynmods).unwrap_or(false),
-            programs: Programs::find(args.shim.or(file.shim), args.spawn.or(file.spawn), own)?,
+            programs: Programs::find(named, own)?,
+            open_host_ports: open_host_ports
+                .iter()
+                .map(|text| host_port(text))
+                .collect::<Result<_, _>>()?,
         };
         config.check()?;
         Ok(config)
@@ -179,6 +199,21 @@ impl NodeConfig {
     }
 }
 
+/// `8080`, `8080/tcp` or `53/udp`.
+fn host_port(text: &str) -> Result<(Protocol, u16), ConfigError> {
+    let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let protocol = match protocol {
+        "tcp" => Some(Protocol::Tcp),
+        "udp" => Some(Protocol::Udp),
+        _ => None,
+    };
+    let port = port.parse().ok().filter(|port| *port != 0);
+    protocol.zip(port).ok_or_else(|| {
+        let expected = "a port from 1 to 65535, with /tcp or /udp behind it where it matters";
+        value("open-host-ports", expected, text)
+    })
+}
+
 fn value(field: &'static str, expected: &'static str, found: impl ToString) -> ConfigError {
     ConfigError::Value {
         field,
@@ -224,7 +259,7 @@ mod tests {
 
     fn programs() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["shoald", "shoal-shim", "shoal-spawn"] {
+        for name in ["shoald", "shoal-shim", "shoal-spawn", "shoal-net"] {
             std::fs::write(dir.path().join(name), "").unwrap();
         }
         dir
@@ -251,6 +286,9 @@ mod tests {
             (Some("/c"), Some("/b"))
         );
         assert_eq!(config.insecure_registries, ["x:5000"]);
+        let config = build(&["--open-host-port", "8080,53/udp"], "open-host-ports = ['1']").unwrap();
+        let open = BTreeSet::from([(Protocol::Tcp, 8080), (Protocol::Udp, 53)]);
+        assert_eq!(config.open_host_ports, open);
     }
 
     #[test]
@@ -274,6 +312,14 @@ mod tests {
                 "insecure-registries: expected host[:port]",
             ),
             (vec!["--log-level", "=="], "log-level: expected error, warn"),
+            (
+                vec!["--open-host-port", "0"],
+                "open-host-ports: expected a port from 1",
+            ),
+            (
+                vec!["--open-host-port", "80/sctp"],
+                "open-host-ports: expected a port from 1",
+            ),
         ] {
             let error = build(&flags, "").unwrap_err().to_string();
             assert!(error.starts_with(expect), "{error}");

@@ -49,8 +49,9 @@ pub async fn run(config: NodeConfig) -> Result<(), DaemonError> {
     #[cfg(feature = "crash-points")]
     crate::crash::install(&config.run_dir);
     let runtime = place.open_runtime(&config).await?;
+    let net = place.net(&config);
     let config = Arc::new(config);
-    let roles = Arc::new(Roles::new(Arc::clone(&config), runtime));
+    let roles = Arc::new(Roles::new(Arc::clone(&config), runtime, net));
     roles.take_up().await?;
     let listener = socket::bind(&config.socket_path())?;
     write_file(&config.pid_path(), format!("{}\n", std::process::id()).as_bytes())?;

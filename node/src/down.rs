@@ -29,6 +29,8 @@ pub enum DownError {
         #[source]
         first: RemoveError,
     },
+    #[error("taking the network of this node's containers down")]
+    Network(#[from] shoal_overlay_net::OpenError),
     #[error("removing {path}")]
     Path {
         path: PathBuf,
@@ -57,6 +59,8 @@ pub async fn down(config: &NodeConfig, purge: bool) -> Result<(), DownError> {
         return Err(DownError::Remove { count, first });
     }
     drop(runtime);
+    // After the containers: their links go with them.
+    shoal_overlay_net::purge(place.net(config)).await?;
     remove_dir(&config.run_dir)?;
     if purge {
         remove_dir(&config.state_dir)?;

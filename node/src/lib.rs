@@ -21,6 +21,7 @@ pub mod programs;
 mod renewal;
 mod resolver;
 pub mod roles;
+mod routes;
 pub mod socket;
 
 /// An error with its causes, on one line.

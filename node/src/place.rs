@@ -7,6 +7,8 @@ use crate::files::{FileError, make_dir, read_file, write_file};
 use crate::lock::{LockError, StateLock};
 use sha2::{Digest, Sha256};
 use shoal_agent_runtime::{OpenError, Runtime, RuntimeConfig};
+use shoal_overlay_net::NetConfig;
+use shoal_overlay_net::desired::{NameError, Tag};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -24,7 +26,7 @@ const OWNER: &str = "owner";
 /// The directories are there and this process holds them.
 #[derive(Debug)]
 pub struct Place {
-    pub tag: String,
+    pub tag: Tag,
     _state: StateLock,
     _run: StateLock,
 }
@@ -40,6 +42,8 @@ pub enum PlaceError {
     File(#[from] FileError),
     #[error(transparent)]
     Lock(#[from] LockError),
+    #[error("marking what belongs to the state directory")]
+    Tag(#[from] NameError),
     #[error(
         "{run_dir} holds the containers of another Shoal, whose state is in {owner}: give this one its own --run-dir, or end that one first with --state-dir {owner}"
     )]
@@ -80,7 +84,7 @@ impl Place {
         let owner = canonical(&config.state_dir)?;
         write_file(&config.run_dir.join(OWNER), owner.as_os_str().as_bytes())?;
         Ok(Self {
-            tag: tag(&owner),
+            tag: tag(&owner)?,
             _state: state,
             _run: run,
         })
@@ -93,7 +97,7 @@ impl Place {
             run_dir: config.run_dir.clone(),
             logs_dir: config.state("logs"),
             volumes_dir: config.state("volumes"),
-            tag: self.tag.clone(),
+            tag: self.tag.to_string(),
             shim: config.programs.shim.clone(),
             spawn: config.programs.spawn.clone(),
             insecure_registries: config.insecure_registries.clone(),
@@ -101,12 +105,21 @@ impl Place {
         })
         .await
     }
+
+    /// Where the network of this place is.
+    pub fn net(&self, config: &NodeConfig) -> NetConfig {
+        NetConfig {
+            tag: self.tag.clone(),
+            run_dir: config.run_dir.join("net"),
+            program: config.programs.net.clone(),
+        }
+    }
 }
 
-/// The mark of this state directory in every cgroup, name and title that is made here.
-fn tag(state_dir: &Path) -> String {
+/// The mark of this state directory in every cgroup, link, name and title that is made here.
+fn tag(state_dir: &Path) -> Result<Tag, PlaceError> {
     let digest = Sha256::digest(state_dir.as_os_str().as_bytes());
-    hex::encode(digest.get(..4).unwrap_or_default())
+    Ok(hex::encode(digest.get(..4).unwrap_or_default()).parse()?)
 }
 
 fn canonical(path: &Path) -> Result<PathBuf, PlaceError> {
@@ -191,7 +204,7 @@ mod tests {
     use std::os::unix::fs::chown;
 
     fn config(root: &Path, state: &str) -> NodeConfig {
-        for name in ["shoal-shim", "shoal-spawn"] {
+        for name in ["shoal-shim", "shoal-spawn", "shoal-net"] {
             std::fs::write(root.join(name), "").unwrap();
         }
         NodeConfig::load(NodeArgs {
@@ -200,6 +213,7 @@ mod tests {
             run_dir: Some(root.join("run")),
             shim: Some(root.join("shoal-shim")),
             spawn: Some(root.join("shoal-spawn")),
+            net: Some(root.join("shoal-net")),
             ..NodeArgs::default()
         })
         .unwrap()
@@ -253,9 +267,9 @@ mod tests {
         let link = dir.path().join("link");
         std::fs::create_dir(dir.path().join("real")).unwrap();
         std::os::unix::fs::symlink(dir.path().join("real"), &link).unwrap();
-        let one = tag(&canonical(&link).unwrap());
-        assert_eq!(one, tag(&canonical(&dir.path().join("real")).unwrap()));
-        assert_eq!(one.len(), 8);
-        assert_ne!(one, tag(&canonical(dir.path()).unwrap()));
+        let of = |path: &Path| tag(&canonical(path).unwrap()).unwrap();
+        let one = of(&link);
+        assert_eq!(one, of(&dir.path().join("real")));
+        assert_ne!(one, of(dir.path()));
     }
 }

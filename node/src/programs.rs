@@ -1,14 +1,24 @@
-//! Where `shoal-shim` and `shoal-spawn` are: named by a setting, beside `shoald`, or in the libexec directory.
+//! Where `shoal-shim`, `shoal-spawn` and `shoal-net` are: named by a setting, beside `shoald`, or in the libexec
+//! directory.
 //!
 //! Asked once at the start; never searches `PATH`.
 
 use std::path::{Path, PathBuf};
 
-/// The two programs that containers are made with.
+/// The programs that containers and their networks are made with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Programs {
     pub shim: PathBuf,
     pub spawn: PathBuf,
+    pub net: PathBuf,
+}
+
+/// Programs that a setting names.
+#[derive(Clone, Debug, Default)]
+pub struct NamedPrograms {
+    pub shim: Option<PathBuf>,
+    pub spawn: Option<PathBuf>,
+    pub net: Option<PathBuf>,
 }
 
 /// A program is missing.
@@ -29,10 +39,11 @@ pub enum ProgramError {
 
 impl Programs {
     /// `own` is the path of the running `shoald`.
-    pub fn find(shim: Option<PathBuf>, spawn: Option<PathBuf>, own: &Path) -> Result<Self, ProgramError> {
+    pub fn find(named: NamedPrograms, own: &Path) -> Result<Self, ProgramError> {
         Ok(Self {
-            shim: find(shim, "shoal-shim", "--shim", own)?,
-            spawn: find(spawn, "shoal-spawn", "--spawn", own)?,
+            shim: find(named.shim, "shoal-shim", "--shim", own)?,
+            spawn: find(named.spawn, "shoal-spawn", "--spawn", own)?,
+            net: find(named.net, "shoal-net", "--net", own)?,
         })
     }
 }
@@ -71,7 +82,8 @@ mod tests {
         std::fs::create_dir_all(&bin).unwrap();
         std::fs::create_dir_all(&libexec).unwrap();
         let own = bin.join("shoald");
-        let error = Programs::find(None, None, &own).unwrap_err().to_string();
+        let find = |named: NamedPrograms| Programs::find(named, &own);
+        let error = find(NamedPrograms::default()).unwrap_err().to_string();
         assert!(error.starts_with("shoal-shim was not found in "), "{error}");
         assert!(
             error.ends_with("install it beside shoald, or name it with --shim"),
@@ -79,10 +91,17 @@ mod tests {
         );
         std::fs::write(libexec.join("shoal-shim"), "").unwrap();
         std::fs::write(bin.join("shoal-spawn"), "").unwrap();
-        let found = Programs::find(None, None, &own).unwrap();
+        std::fs::write(bin.join("shoal-net"), "").unwrap();
+        let found = find(NamedPrograms::default()).unwrap();
         assert_eq!(found.shim, libexec.join("shoal-shim"));
-        assert_eq!(found.spawn, bin.join("shoal-spawn"));
-        let named = Programs::find(Some(root.path().join("nope")), None, &own);
+        assert_eq!(
+            (found.spawn, found.net),
+            (bin.join("shoal-spawn"), bin.join("shoal-net"))
+        );
+        let named = find(NamedPrograms {
+            shim: Some(root.path().join("nope")),
+            ..NamedPrograms::default()
+        });
         assert!(matches!(named, Err(ProgramError::Named { .. })));
     }
 }

@@ -11,8 +11,9 @@ use crate::identity::{Identity, IdentityError, Membership};
 use shoal_agent_runtime::Runtime;
 use shoal_api::limits::MAX_MESSAGE_BYTES;
 use shoal_api::v1::{bootstrap_server::BootstrapServer, local_server::LocalServer};
-use shoal_core::model::{Availability, ClusterId, NodeId};
-use shoal_manager::{FoundError, StartError};
+use shoal_core::model::{AddressPools, Availability, ClusterId, NodeId};
+use shoal_manager::{FoundError, PoolsAsked, StartError};
+use shoal_overlay_net::NetConfig;
 use shoal_worker::WorkerError;
 use shoal_worker::local::{LocalService, WorkerView};
 use start::Running;
@@ -32,6 +33,7 @@ pub(crate) struct InitSpec {
     pub listen: Option<SocketAddr>,
     pub advertise: Option<String>,
     pub availability: Availability,
+    pub pools: PoolsAsked,
 }
 
 /// A cluster that has begun.
@@ -41,6 +43,7 @@ pub(crate) struct Made {
     pub node: NodeId,
     pub worker_token: String,
     pub manager_token: String,
+    pub pools: AddressPools,
 }
 
 /// How far the node is.
@@ -84,6 +87,7 @@ pub enum RolesError {
 pub(crate) struct Roles {
     config: Arc<NodeConfig>,
     runtime: Runtime,
+    net: NetConfig,
     running: Mutex<Option<Running>>,
     routes: watch::Sender<Option<Routes>>,
     worker: watch::Sender<Option<WorkerView>>,
@@ -92,10 +96,11 @@ pub(crate) struct Roles {
 }
 
 impl Roles {
-    pub(crate) fn new(config: Arc<NodeConfig>, runtime: Runtime) -> Self {
+    pub(crate) fn new(config: Arc<NodeConfig>, runtime: Runtime, net: NetConfig) -> Self {
         Self {
             config,
             runtime,
+            net,
             running: Mutex::new(None),
             routes: watch::Sender::new(None),
             worker: watch::Sender::new(None),
@@ -121,6 +126,7 @@ impl Roles {
                 listen: None,
                 advertise: None,
                 availability: Availability::Active,
+                pools: PoolsAsked::default(),
             };
             self.init(spec).await?;
         }
@@ -136,7 +142,7 @@ impl Roles {
             let cluster = running.membership.cluster.clone();
             return Err(RolesError::Member { cluster });
         }
-        let (identity, listener) = self.found(spec).await?;
+        let (identity, pools, listener) = self.found(spec).await?;
         let membership = identity.membership.clone();
         let started = self.start(identity, Some(listener)).await?;
         let (worker_token, manager_token) = started.tokens();
@@ -147,6 +153,7 @@ impl Roles {
             node: membership.node,
             worker_token,
             manager_token,
+            pools,
         })
     }
 

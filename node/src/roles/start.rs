@@ -6,12 +6,14 @@ use super::{InitSpec, NodeStatus, Roles, RolesError};
 use crate::identity::{Identity, Membership};
 use crate::renewal::keep_renewed;
 use crate::resolver::NodeResolver;
+use crate::routes::host_routes;
 use shoal_api::identity::{JoinToken, LiveCredentials, client_config, server_name_of};
-use shoal_core::model::Role;
+use shoal_core::model::{AddressPools, Role};
 use shoal_manager::driver::Handle;
 use shoal_manager::{FoundConfig, Manager, ManagerConfig};
 use shoal_worker::dial::{Dial, Dialer};
 use shoal_worker::local::NodeFacts;
+use shoal_worker::network::NodeSide;
 use shoal_worker::{Worker, WorkerConfig};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -46,7 +48,7 @@ struct RunningManager {
 
 impl Roles {
     /// Makes a cluster on disk, and this node its first member.
-    pub(super) async fn found(&self, spec: InitSpec) -> Result<(Identity, Bound), RolesError> {
+    pub(super) async fn found(&self, spec: InitSpec) -> Result<(Identity, AddressPools, Bound), RolesError> {
         let listen = spec.listen.unwrap_or(self.config.listen);
         let bound = bind(listen).await?;
         let advertise = spec.advertise.clone().or_else(|| self.config.advertise.clone());
@@ -60,6 +62,8 @@ impl Roles {
             name,
             address: with_port(advertise, bound.1),
             availability: spec.availability,
+            pools: spec.pools,
+            routes: host_routes(),
         })
         .await?;
         let identity = Identity {
@@ -70,7 +74,7 @@ impl Roles {
             credentials: founded.credentials,
         };
         identity.save(&self.config.state("node"))?;
-        Ok((identity, bound))
+        Ok((identity, founded.pools, bound))
     }
 
     /// The manager's listener, for a member that is one.
@@ -175,6 +179,12 @@ impl Roles {
             state_dir: self.config.state("worker"),
             facts,
             address: reachable.map(|ip| ip.to_string()).unwrap_or_default(),
+            node: membership.node.clone(),
+            side: NodeSide {
+                tag: self.net.tag.clone(),
+                open_host_ports: self.config.open_host_ports.clone(),
+            },
+            net: self.net.clone(),
         };
         Ok(Worker::start(config, self.runtime.clone(), dial).await?)
     }
