@@ -38,6 +38,9 @@ pub(crate) enum Command {
     /// Stacks: the services of a compose file
     #[command(subcommand)]
     Stack(verb::stack::Verb),
+    /// Networks that services join
+    #[command(subcommand)]
+    Network(verb::network::Verb),
     /// The cluster's machines
     #[command(subcommand)]
     Node(verb::node::Verb),
@@ -53,7 +56,7 @@ pub(crate) enum Command {
     Logs(verb::logs::LogsArgs),
     /// Run a command in a task's container
     Exec(verb::exec::ExecArgs),
-    /// Show tasks, services or nodes in full
+    /// Show tasks, services, nodes or networks in full
     Inspect(verb::inspect::InspectArgs),
     /// Show the versions of client and daemon
     Version(verb::version::VersionArgs),
@@ -79,7 +82,8 @@ mod tests {
                 true,
             ),
             ("service create busybox sh -c x", true),
-            ("service create -p 8080:80 busybox", false),
+            ("service create -p 8080:80 --network a --network b busybox", true),
+            ("service create -p 8080:80/icmp busybox", false),
             ("service create --secret x busybox", false),
             ("service create --mode replicated-job busybox", false),
             ("service create", false),
@@ -108,6 +112,20 @@ mod tests {
             ("stack rm --detach=maybe app", false),
             ("node update --availability drain self", true),
             ("node update --availability gone self", false),
+            (
+                "network create -d overlay --subnet 10.1.0.0/24 --internal back",
+                true,
+            ),
+            ("network create --gateway 10.1.0.1 back", false),
+            ("network create --driver macvlan back", false),
+            ("network create", false),
+            ("network ls -q --filter driver=overlay", true),
+            ("network rm", false),
+            (
+                "service update --network-add name=a,alias=b --network-rm c web",
+                true,
+            ),
+            ("service update --network a web", false),
             ("image load --input x.tar", true),
             ("dev up --detach", true),
             ("dev down --purge", true),

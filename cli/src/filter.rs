@@ -31,6 +31,12 @@ pub(crate) struct FilterArgs {
     filters: Vec<Filter>,
 }
 
+impl From<Vec<Filter>> for FilterArgs {
+    fn from(filters: Vec<Filter>) -> Self {
+        Self { filters }
+    }
+}
+
 impl FilterArgs {
     /// Checks the keys, so that a misspelt one is not "nothing matches".
     pub(crate) fn check(&self, keys: &[&str]) -> anyhow::Result<()> {

@@ -5,10 +5,14 @@
 
 mod lists;
 mod names;
+mod networks;
+mod ports;
 mod task_flags;
 mod values;
 
 pub(crate) use lists::{CreateLists, UpdateLists};
 pub(crate) use names::invented_name;
+pub(crate) use networks::{joined_text, mode_name};
+pub(crate) use ports::{ports_text, protocol_name};
 pub(crate) use task_flags::{TaskFlags, Words, words};
-pub(crate) use values::{Pair, pair, port_text};
+pub(crate) use values::{Pair, not_built, pair};

@@ -10,6 +10,7 @@ pub(crate) mod exec;
 pub(crate) mod image;
 pub(crate) mod inspect;
 pub(crate) mod logs;
+pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod ps;
 pub(crate) mod service;
@@ -24,6 +25,9 @@ use crate::{
 use anyhow::Result;
 use shoal_core::model::WallTime;
 use std::time::SystemTime;
+
+#[cfg(test)]
+pub(crate) use service::spec_of;
 
 /// What every verb may need.
 #[derive(Clone, Debug)]
@@ -65,6 +69,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         Command::Context(verb) => context::run(&client, verb),
         Command::Service(verb) => service::run(&client, verb).await,
         Command::Stack(verb) => stack::run(&client, verb).await,
+        Command::Network(verb) => network::run(&client, verb).await,
         Command::Node(verb) => node::run(&client, verb).await,
         Command::Image(verb) => image::run(&client, verb).await,
         Command::Volume(verb) => volume::run(&client, verb).await,

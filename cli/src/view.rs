@@ -4,6 +4,7 @@
 
 pub(crate) mod container;
 pub(crate) mod image;
+pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod service;
 pub(crate) mod spec;
@@ -12,7 +13,7 @@ pub(crate) mod task;
 pub(crate) mod volume;
 
 use serde_json::{Value, json};
-use shoal_core::model::{Labels, Meta, PublishedPort};
+use shoal_core::model::{Labels, Meta};
 
 /// Characters of an id in a table, as Docker shortens them.
 const SHORT_ID: usize = 12;
@@ -31,11 +32,6 @@ pub(crate) fn ellipsis(text: &str, width: usize, whole: bool) -> String {
         return text.to_owned();
     }
     text.chars().take(width - 1).chain(['…']).collect()
-}
-
-pub(crate) fn ports_text(ports: &[PublishedPort]) -> String {
-    let texts: Vec<_> = ports.iter().map(crate::spec::port_text).collect();
-    texts.join(", ")
 }
 
 pub(crate) fn labels_text(labels: &Labels) -> String {

@@ -102,6 +102,18 @@ pub(crate) fn node_summary(summary: v1::NodeSummary) -> Result<view::node::Summa
     })
 }
 
+pub(crate) fn network_summary(summary: v1::NetworkSummary) -> Result<view::network::Summary> {
+    let found = summary
+        .network
+        .context("the manager sent a summary without its network")?;
+    Ok(view::network::Summary {
+        network: found.try_into()?,
+        stack: summary.stack_name,
+        services: summary.services,
+        tasks: summary.tasks,
+    })
+}
+
 /// What of a watch's message progress looks at.
 pub(crate) fn seen_of(response: v1::WatchResponse) -> Result<Vec<Seen>> {
     match response.response {
@@ -129,7 +141,11 @@ fn present(object: v1::Object) -> Option<Result<Seen>> {
             Some(service.map(Box::new).map(Seen::Service).map_err(Error::new))
         }
         Object::Task(found) => Some(task(found).map(Seen::Task)),
-        Object::Cluster(_) | Object::Node(_) | Object::Revision(_) | Object::Stack(_) => None,
+        Object::Cluster(_)
+        | Object::Network(_)
+        | Object::Node(_)
+        | Object::Revision(_)
+        | Object::Stack(_) => None,
     }
 }
 

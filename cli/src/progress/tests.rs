@@ -4,9 +4,9 @@
 
 use super::{Outcome, Progress, Seen};
 use shoal_core::model::{
-    DesiredState, IdGen, Meta, Mode, RestartCondition, Restarts, Service, ServiceId, ServiceSpec, Slot, Task,
-    TaskId, TaskSpec, TaskState, TaskStatus, Timestamp, UpdateConfig, UpdateState, UpdateStatus, Version,
-    Wait, WaitCode, WallTime,
+    DesiredState, EndpointMode, IdGen, Meta, Mode, RestartCondition, Restarts, Service, ServiceEndpoint,
+    ServiceId, ServiceSpec, Slot, Task, TaskId, TaskSpec, TaskState, TaskStatus, Timestamp, UpdateConfig,
+    UpdateState, UpdateStatus, Version, Wait, WaitCode, WallTime,
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -30,10 +30,12 @@ impl World {
                 mode: Mode::Replicated { replicas },
                 task: TaskSpec::default(),
                 ports: Vec::new(),
+                endpoint_mode: EndpointMode::default(),
                 update: UpdateConfig::default(),
             },
             revision: 1,
             stack: None,
+            endpoint: ServiceEndpoint::default(),
             update: None,
         };
         let progress = Progress::new(&[service.id.to_string()]);
@@ -67,6 +69,7 @@ impl World {
             revision: self.service.revision,
             slot: Slot::Replica(slot),
             node: None,
+            attachments: Vec::new(),
             desired: DesiredState::Running,
             status: TaskStatus {
                 state: TaskState::New,

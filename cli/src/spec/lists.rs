@@ -1,11 +1,16 @@
 //! The flags with many values: given whole by `service create`, added to and taken from by `service update`.
 //!
 //! As in Docker, what `--X-rm` names is the key: a variable's name, a label's key, a mount's target, a
-//! port's target.
+//! port's target, a network's name.
 
-use super::values::{Pair, host, mount, pair, port, preference, ulimit};
+use super::{
+    networks::{self, NetworkArg, network},
+    ports::{PortPattern, Ports, port_pattern, ports},
+    values::{Pair, host, mount, pair, preference, ulimit},
+};
 use clap::Args;
-use shoal_core::model::{Labels, Mount, Preference, PublishedPort, ServiceSpec, Ulimit};
+use shoal_core::model::{DnsSpec, Labels, Mount, Preference, ServiceSpec, Ulimit};
+use std::net::IpAddr;
 
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct CreateLists {
@@ -24,9 +29,12 @@ pub(crate) struct CreateLists {
     /// Mount: type=bind|volume|tmpfs,source=…,target=…[,readonly]
     #[arg(long, value_parser = mount)]
     mount: Vec<Mount>,
-    /// Port of the host that a task takes: PORT:PORT[/udp]
-    #[arg(short, long, value_name = "PORT", value_parser = port)]
-    publish: Vec<PublishedPort>,
+    /// Port to publish: [ADDRESS:][PUBLISHED:]TARGET[/udp], or published=…,target=…,protocol=…,mode=ingress|host
+    #[arg(short, long, value_name = "PORT", value_parser = ports)]
+    publish: Vec<Ports>,
+    /// Network to join: its name, name=…,alias=…, or host or none
+    #[arg(long, value_parser = network)]
+    network: Vec<NetworkArg>,
     /// Where tasks may run: node.labels.zone==a
     #[arg(long)]
     constraint: Vec<String>,
@@ -36,9 +44,18 @@ pub(crate) struct CreateLists {
     /// Supplementary group
     #[arg(long)]
     group: Vec<String>,
-    /// Line of /etc/hosts: NAME:ADDRESS
+    /// Line of /etc/hosts: NAME:ADDRESS, or NAME:host-gateway for the host
     #[arg(long, value_name = "NAME:ADDRESS", value_parser = host)]
     host: Vec<(String, String)>,
+    /// Resolver for names that are not the cluster's (the host's if not given)
+    #[arg(long, value_name = "ADDRESS")]
+    dns: Vec<IpAddr>,
+    /// Domain in which short names are looked up
+    #[arg(long, value_name = "DOMAIN")]
+    dns_search: Vec<String>,
+    /// Option of the resolver, as in resolv.conf
+    #[arg(long, value_name = "OPTION")]
+    dns_option: Vec<String>,
     /// Linux capability to add
     #[arg(long, value_name = "CAPABILITY")]
     cap_add: Vec<String>,
@@ -78,13 +95,18 @@ impl CreateLists {
         }
         container.groups = self.group;
         container.extra_hosts = self.host;
+        container.dns = DnsSpec {
+            servers: self.dns,
+            search: self.dns_search,
+            options: self.dns_option,
+        };
         container.cap_add = self.cap_add;
         container.cap_drop = self.cap_drop;
         container.ulimits.extend(self.ulimit);
-        spec.ports = self.publish;
+        spec.ports = self.publish.into_iter().flat_map(|ports| ports.0).collect();
         spec.task.placement.constraints = self.constraint;
         spec.task.placement.preferences = self.placement_pref;
-        Ok(())
+        networks::change(spec, &[], self.network)
     }
 }
 
@@ -114,12 +136,18 @@ pub(crate) struct UpdateLists {
     /// Remove a mount by its target
     #[arg(long, value_name = "TARGET")]
     mount_rm: Vec<String>,
-    /// Add a published port, or replace the one with its target
-    #[arg(long, value_name = "PORT", value_parser = port)]
-    publish_add: Vec<PublishedPort>,
-    /// Remove a published port by its target
-    #[arg(long, value_name = "PORT")]
-    publish_rm: Vec<String>,
+    /// Publish another port
+    #[arg(long, value_name = "PORT", value_parser = ports)]
+    publish_add: Vec<Ports>,
+    /// Remove published ports by their target
+    #[arg(long, value_name = "PORT", value_parser = port_pattern)]
+    publish_rm: Vec<PortPattern>,
+    /// Join a network, or change the aliases in one
+    #[arg(long, value_name = "NETWORK", value_parser = network)]
+    network_add: Vec<NetworkArg>,
+    /// Leave a network
+    #[arg(long, value_name = "NETWORK")]
+    network_rm: Vec<String>,
     /// Add a placement constraint
     #[arg(long, value_name = "CONSTRAINT")]
     constraint_add: Vec<String>,
@@ -144,6 +172,24 @@ pub(crate) struct UpdateLists {
     /// Remove a line of /etc/hosts
     #[arg(long, value_name = "NAME:ADDRESS", value_parser = host)]
     host_rm: Vec<(String, String)>,
+    /// Add a resolver
+    #[arg(long, value_name = "ADDRESS")]
+    dns_add: Vec<IpAddr>,
+    /// Remove a resolver
+    #[arg(long, value_name = "ADDRESS")]
+    dns_rm: Vec<IpAddr>,
+    /// Add a domain in which short names are looked up
+    #[arg(long, value_name = "DOMAIN")]
+    dns_search_add: Vec<String>,
+    /// Remove a domain in which short names are looked up
+    #[arg(long, value_name = "DOMAIN")]
+    dns_search_rm: Vec<String>,
+    /// Add an option of the resolver
+    #[arg(long, value_name = "OPTION")]
+    dns_option_add: Vec<String>,
+    /// Remove an option of the resolver
+    #[arg(long, value_name = "OPTION")]
+    dns_option_rm: Vec<String>,
     /// Add a Linux capability
     #[arg(long, value_name = "CAPABILITY")]
     cap_add: Vec<String>,
@@ -196,17 +242,20 @@ impl UpdateLists {
         });
         change(&mut container.groups, &self.group_rm, self.group_add);
         change(&mut container.extra_hosts, &self.host_rm, self.host_add);
+        let dns = &mut container.dns;
+        change(&mut dns.servers, &self.dns_rm, self.dns_add);
+        change(&mut dns.search, &self.dns_search_rm, self.dns_search_add);
+        change(&mut dns.options, &self.dns_option_rm, self.dns_option_add);
         // What is added is no longer dropped, and the other way round.
         container.cap_drop.retain(|name| !self.cap_add.contains(name));
         container.cap_add.retain(|name| !self.cap_drop.contains(name));
         change(&mut container.cap_add, &[], self.cap_add);
         change(&mut container.cap_drop, &[], self.cap_drop);
-        for removed in &self.publish_rm {
-            remove_port(&mut spec.ports, removed)?;
-        }
-        replace(&mut spec.ports, self.publish_add, |port| {
-            (port.target, port.protocol)
-        });
+        let removed = self.publish_rm;
+        spec.ports
+            .retain(|port| !removed.iter().any(|pattern| pattern.matches(port)));
+        let added = self.publish_add.into_iter().flat_map(|ports| ports.0);
+        change(&mut spec.ports, &[], added.collect());
         let placement = &mut spec.task.placement;
         change(
             &mut placement.constraints,
@@ -218,22 +267,8 @@ impl UpdateLists {
             &self.placement_pref_rm,
             self.placement_pref_add,
         );
-        Ok(())
+        networks::change(spec, &self.network_rm, self.network_add)
     }
-}
-
-/// `80`, `80/udp`, or a whole published port: its target counts.
-fn remove_port(ports: &mut Vec<PublishedPort>, text: &str) -> Result<(), String> {
-    let number: String = text.split('/').next().unwrap_or_default().to_owned();
-    let target = number
-        .rsplit(':')
-        .next()
-        .and_then(|port| port.parse::<u16>().ok());
-    let Some(target) = target else {
-        return Err(format!("--publish-rm: expected a port, found {text:?}"));
-    };
-    ports.retain(|port| port.target != target);
-    Ok(())
 }
 
 fn add_labels(labels: &mut Labels, pairs: Vec<Pair>) {

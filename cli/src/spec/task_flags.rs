@@ -3,11 +3,11 @@
 //! Each is absent or changes one field; so the same flags make a spec from the defaults and change one
 //! that is there.
 
-use super::values::{network, not_built, permille, split_words};
+use super::values::{not_built, permille, split_words};
 use crate::units::{parse_cpus, parse_duration};
 use clap::{Args, ValueEnum};
 use shoal_core::model::{
-    Bytes, CpuNanos, FailureAction, HealthCheck, HealthTest, Mode, NetworkMode, RestartCondition,
+    Bytes, CpuNanos, EndpointMode, FailureAction, HealthCheck, HealthTest, Mode, RestartCondition,
     ServiceSpec, UpdateOrder,
 };
 use std::time::Duration;
@@ -32,9 +32,9 @@ pub(crate) struct TaskFlags {
     /// Host name in the container
     #[arg(long)]
     hostname: Option<String>,
-    /// The container's network: host or none
-    #[arg(long, value_parser = network)]
-    network: Option<NetworkMode>,
+    /// How the service's name is answered: with one virtual address, or with those of its tasks (default vip)
+    #[arg(long, value_name = "MODE")]
+    endpoint_mode: Option<Endpoint>,
     /// An init as the container's first process
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     init: Option<bool>,
@@ -158,12 +158,6 @@ struct NotBuilt {
     config: Vec<String>,
     #[arg(long, hide = true, value_parser = not_built("configs are not built yet"))]
     config_add: Vec<String>,
-    #[arg(long, hide = true, value_parser = not_built("container networks are not built yet"))]
-    network_add: Vec<String>,
-    #[arg(long, hide = true, value_parser = not_built("container networks are not built yet"))]
-    endpoint_mode: Option<String>,
-    #[arg(long, hide = true, value_parser = not_built("the container uses the host's resolver"))]
-    dns: Vec<String>,
     #[arg(long, hide = true, value_parser = not_built("generic resources are not built yet"))]
     generic_resource: Vec<String>,
     #[arg(long, hide = true, value_parser = not_built("logs are always kept by the node; shoal service logs shows them"))]
@@ -176,6 +170,12 @@ struct NotBuilt {
     rollback_order: Option<String>,
     #[arg(long, hide = true, value_parser = not_built("automatic rollback is not built yet"))]
     rollback_parallelism: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Endpoint {
+    Vip,
+    Dnsrr,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -230,12 +230,17 @@ impl TaskFlags {
         set_text(&mut container.workdir, self.workdir.as_ref());
         set_text(&mut container.hostname, self.hostname.as_ref());
         set_text(&mut container.stop_signal, self.stop_signal.as_ref());
-        set(&mut container.network, self.network);
         set(&mut container.init, self.init);
         set(&mut container.read_only, self.read_only);
         set(&mut container.tty, self.tty);
         set(&mut container.oom_score_adj, self.oom_score_adj);
         container.stop_grace = self.stop_grace_period.or(container.stop_grace);
+        if let Some(mode) = self.endpoint_mode {
+            spec.endpoint_mode = match mode {
+                Endpoint::Vip => EndpointMode::Vip,
+                Endpoint::Dnsrr => EndpointMode::DnsRoundRobin,
+            };
+        }
         self.amounts.apply(spec);
         self.restart.apply(spec);
         self.update.apply(spec);

@@ -1,10 +1,9 @@
-//! Single flag values: ports, mounts, limits, pairs. Each parser names what it expected.
+//! Single flag values: mounts, limits, pairs, hosts. Each parser names what it expected.
 //!
 //! Called by clap, so that a wrong value is a usage error before anything is asked of a daemon.
 
-use shoal_core::model::{
-    Bytes, Mount, MountSource, NetworkMode, PortMode, Preference, Protocol, PublishedPort, Ulimit,
-};
+use shoal_core::model::{Bytes, Mount, MountSource, Preference, Ulimit};
+use std::net::IpAddr;
 
 /// `KEY=value` with a key; `KEY` alone is the caller's own variable (for `--env`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,71 +24,6 @@ pub(crate) fn pair(text: &str) -> Result<Pair, String> {
         key: key.to_owned(),
         value,
     })
-}
-
-const NOT_TRANSLATED: &str =
-    "a container has the host's network, so a port cannot be published under another number";
-
-/// `published:target[/protocol]`, or `published=…,target=…,protocol=…,mode=host`.
-pub(crate) fn port(text: &str) -> Result<PublishedPort, String> {
-    let fail = || format!("expected a port such as 8080:8080 or 53:53/udp, found {text:?}");
-    let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
-    let (mut target, mut published, mut protocol) = (None, None, "tcp");
-    if text.contains('=') {
-        for part in text.split(',') {
-            match part.split_once('=') {
-                Some(("target", value)) => target = Some(number(value).ok_or_else(fail)?),
-                Some(("published", value)) => published = Some(number(value).ok_or_else(fail)?),
-                Some(("protocol", value)) => protocol = value,
-                Some(("mode", "host")) => {}
-                Some(("mode", "ingress")) => {
-                    return Err("mode ingress is not built yet; use mode=host".to_owned());
-                }
-                _ => {
-                    return Err(format!(
-                        "expected published=, target=, protocol= or mode=, found {part:?}"
-                    ));
-                }
-            }
-        }
-    } else {
-        let (ports, name) = text.split_once('/').unwrap_or((text, "tcp"));
-        protocol = name;
-        let (left, right) = ports.split_once(':').ok_or_else(|| missing_published(ports))?;
-        published = Some(number(left).ok_or_else(fail)?);
-        target = Some(number(right).ok_or_else(fail)?);
-    }
-    let target = target.ok_or_else(fail)?;
-    let published = published.ok_or_else(|| missing_published(&target.to_string()))?;
-    if target != published {
-        return Err(format!(
-            "{NOT_TRANSLATED}; let the program listen on {published} and write {published}:{published}"
-        ));
-    }
-    let protocol = match protocol {
-        "tcp" => Protocol::Tcp,
-        "udp" => Protocol::Udp,
-        other => return Err(format!("expected the protocol tcp or udp, found {other:?}")),
-    };
-    Ok(PublishedPort {
-        target,
-        published,
-        protocol,
-        mode: PortMode::Host,
-    })
-}
-
-fn missing_published(target: &str) -> String {
-    format!("{NOT_TRANSLATED}, nor under one that is made up; write {target}:{target}")
-}
-
-/// As `service ls` shows a port.
-pub(crate) fn port_text(port: &PublishedPort) -> String {
-    let protocol = match port.protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-    };
-    format!("*:{}->{}/{protocol}", port.published, port.target)
 }
 
 /// `type=bind|volume|tmpfs,source=…,target=…,readonly,…`; the type is volume if none is given.
@@ -208,22 +142,19 @@ pub(crate) fn preference(text: &str) -> Result<Preference, String> {
     }
 }
 
-/// `name:address`.
-pub(crate) fn host(text: &str) -> Result<(String, String), String> {
-    match text.split_once([':', '=']) {
-        Some((name, address)) if !name.is_empty() && address.parse::<std::net::IpAddr>().is_ok() => {
-            Ok((name.to_owned(), address.to_owned()))
-        }
-        _ => Err(format!("expected NAME:ADDRESS, found {text:?}")),
-    }
-}
+/// Stands for the address under which a container reaches its host.
+const HOST_GATEWAY: &str = "host-gateway";
 
-pub(crate) fn network(text: &str) -> Result<NetworkMode, String> {
-    match text {
-        "host" => Ok(NetworkMode::Host),
-        "none" => Ok(NetworkMode::None),
-        _ => Err("container networks are not built yet; expected host or none".to_owned()),
+/// `name:address`, an IPv6 address perhaps in brackets.
+pub(crate) fn host(text: &str) -> Result<(String, String), String> {
+    let fail = || format!("expected NAME:ADDRESS or NAME:{HOST_GATEWAY}, found {text:?}");
+    let (name, address) = text.split_once([':', '=']).ok_or_else(fail)?;
+    let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let bare = bare.unwrap_or(address);
+    if name.is_empty() || bare != HOST_GATEWAY && bare.parse::<IpAddr>().is_err() {
+        return Err(fail());
     }
+    Ok((name.to_owned(), bare.to_owned()))
 }
 
 /// A share between 0 and 1 in thousandths.

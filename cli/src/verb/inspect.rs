@@ -1,8 +1,8 @@
-//! `shoal inspect`: a task, a service or a node, whichever the reference names, in that order.
+//! `shoal inspect`: a task, a service, a node or a network, whichever the reference names, in that order.
 //!
 //! For images and volumes there are verbs of their own: those are not the cluster's.
 
-use super::{Client, service::InspectFormat};
+use super::{Client, network, service::InspectFormat};
 use crate::{
     connect::Connection,
     output::{inspected, print},
@@ -64,8 +64,14 @@ async fn find(connection: &Connection, reference: String) -> Result<Value> {
         let summary = node_summary(answer.node.context("the manager sent no node")?)?;
         return Ok(node::json(&summary));
     }
+    let request = v1::GetNetworkRequest {
+        reference: reference.clone(),
+    };
+    if let Some(answer) = known(control.get_network(request).await)? {
+        return network::shown(answer);
+    }
     Err(crate::failure::hinted(
-        format!("there is no task, service or node {reference:?}"),
+        format!("there is no task, service, node or network {reference:?}"),
         "`shoal image inspect` shows images.",
     ))
 }

@@ -12,6 +12,8 @@ mod scale;
 mod update;
 mod why;
 
+#[cfg(test)]
+pub(crate) use create::tests::spec_of;
 pub(crate) use inspect::InspectFormat;
 pub(crate) use ls::{FILTERS, matches};
 pub(crate) use ps::{TaskListArgs, list_tasks};

@@ -102,6 +102,9 @@ pub(crate) fn json(summary: &Summary) -> Value {
         }),
     );
     if let Some(description) = &node.description {
+        let routes: Vec<_> = description.routes.iter().map(ToString::to_string).collect();
+        let problems = description.problems.iter();
+        let problems = problems.map(|problem| json!({"What": problem.what, "Remedy": problem.remedy}));
         put(
             "Description",
             json!({
@@ -112,6 +115,8 @@ pub(crate) fn json(summary: &Summary) -> Value {
                     "MemoryBytes": description.resources.memory.0,
                 },
                 "Engine": {"EngineVersion": description.engine_version, "Labels": description.engine_labels},
+                "Routes": routes,
+                "Problems": problems.collect::<Vec<_>>(),
             }),
         );
     }
@@ -184,6 +189,12 @@ pub(crate) fn pretty(summary: &Summary, now: WallTime) -> String {
         add("Memory", format!("{memory}, {taken} reserved"));
         add("Version", description.engine_version.clone());
         add("Address", description.address.clone());
+        let routes: Vec<_> = description.routes.iter().map(ToString::to_string).collect();
+        add("Routes", routes.join(", "));
+        for problem in &description.problems {
+            add("Problem", problem.what.clone());
+            add("Remedy", problem.remedy.clone());
+        }
     }
     add("Tasks", summary.running_tasks.to_string());
     add("Joined", ago(node.meta.created_at, now));

@@ -2,13 +2,19 @@
 //!
 //! How many tasks run is the manager's count, taken from one view of its store.
 
-use super::{labels_text, meta_json, ports_text, short_id, spec::spec_json};
+use super::{
+    labels_text, meta_json,
+    network::addresses,
+    short_id,
+    spec::{endpoint_mode_name, endpoint_spec_json, port_json, spec_json},
+};
 use crate::{
     output::{Column, Listing},
+    spec::{joined_text, ports_text},
     units::{ago, human_size, rfc3339},
 };
 use serde_json::{Value, json};
-use shoal_core::model::{Mode, Service, UpdateState, UpdateStatus, WallTime};
+use shoal_core::model::{Mode, PublishedPort, Service, UpdateState, UpdateStatus, WallTime};
 
 /// A service and how far it has come.
 #[derive(Clone, Debug)]
@@ -41,12 +47,21 @@ pub(crate) fn listing(summaries: &[Summary], whole_ids: bool) -> Listing {
             mode_name(&spec.mode).into(),
             replicas(summary).into(),
             spec.task.container.image.as_str().into(),
-            ports_text(&spec.ports).into(),
+            ports_text(ports(&summary.service)).into(),
             labels_text(&spec.labels).into(),
             summary.stack.as_str().into(),
         ]);
     }
     listing
+}
+
+/// With the numbers that were chosen.
+fn ports(service: &Service) -> &[PublishedPort] {
+    if service.endpoint.ports.is_empty() {
+        &service.spec.ports
+    } else {
+        &service.endpoint.ports
+    }
 }
 
 pub(crate) fn mode_name(mode: &Mode) -> &'static str {
@@ -68,6 +83,7 @@ pub(crate) fn json(summary: &Summary) -> Value {
     let service = &summary.service;
     let mut object = meta_json(service.id.as_str(), &service.meta);
     object.insert("Spec".to_owned(), spec_json(&service.spec));
+    object.insert("Endpoint".to_owned(), endpoint_json(service));
     object.insert("Revision".to_owned(), json!(service.revision));
     object.insert(
         "ServiceStatus".to_owned(),
@@ -88,6 +104,22 @@ pub(crate) fn json(summary: &Summary) -> Value {
         object.insert("UpdateStatus".to_owned(), status);
     }
     Value::Object(object)
+}
+
+/// What the service was given to be reached by.
+fn endpoint_json(service: &Service) -> Value {
+    let endpoint = &service.endpoint;
+    let ports: Vec<_> = endpoint.ports.iter().map(port_json).collect();
+    let vips = endpoint.vips.iter().flat_map(|vip| {
+        let entry =
+            |address: std::net::IpAddr| json!({"NetworkID": vip.network.as_str(), "Addr": address.to_string()});
+        vip.addresses.iter().map(entry)
+    });
+    json!({
+        "Spec": endpoint_spec_json(&service.spec),
+        "Ports": ports,
+        "VirtualIPs": vips.collect::<Vec<_>>(),
+    })
 }
 
 pub(crate) fn update_state(update: &UpdateStatus) -> &'static str {
@@ -151,11 +183,99 @@ pub(crate) fn pretty(summary: &Summary, now: WallTime) -> String {
         "Pids limit",
         limits.pids.map(|pids| pids.to_string()).unwrap_or_default(),
     );
-    add("Ports", ports_text(&spec.ports));
+    add("Networks", joined_text(spec));
+    add("Endpoint mode", endpoint_mode_name(spec.endpoint_mode).to_owned());
+    add("Addresses", addresses(&service.endpoint.vips).join(", "));
+    add("Ports", ports_text(ports(service)));
     add("Created", ago(service.meta.created_at, now));
     let mut out = String::new();
     for (name, value) in lines {
         out.push_str(&format!("{:<15}{value}\n", format!("{name}:")));
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verb::spec_of;
+    use shoal_core::model::{
+        Addresses, Attachment, IdGen, Meta, NetworkId, PortMode, ServiceEndpoint, ServiceId,
+    };
+
+    fn summary() -> Summary {
+        let mut ids = IdGen::from_number(1);
+        let spec =
+            spec_of("--name web --network front --network name=back,alias=w -p 80 -p 8443:443 img").unwrap();
+        let mut ports = spec.ports.clone();
+        ports[0].published = 30_000;
+        let vip = Attachment {
+            network: NetworkId::mint(&mut ids),
+            number: 2,
+            addresses: Addresses {
+                v4: Some([10, 128, 4, 2].into()),
+                v6: Some("fd00:1::2".parse().unwrap()),
+            },
+        };
+        Summary {
+            service: Service {
+                id: ServiceId::mint(&mut ids),
+                meta: Meta::default(),
+                spec,
+                revision: 1,
+                stack: None,
+                endpoint: ServiceEndpoint {
+                    vips: vec![vip],
+                    ports,
+                    ..ServiceEndpoint::default()
+                },
+                update: None,
+            },
+            running: 1,
+            desired: 1,
+            stack: String::new(),
+        }
+    }
+
+    #[test]
+    fn an_endpoint_has_dockers_keys_and_chosen_numbers() {
+        let mut summary = summary();
+        let shown = json(&summary);
+        let network = summary.service.endpoint.vips[0].network.to_string();
+        let port = |published: u16, target: u16| json!({"Protocol": "tcp", "TargetPort": target, "PublishedPort": published, "PublishMode": "ingress"});
+        assert_eq!(
+            shown["Endpoint"],
+            json!({
+                "Spec": {"Mode": "vip", "Ports": [port(0, 80), port(8443, 443)]},
+                "Ports": [port(30_000, 80), port(8443, 443)],
+                "VirtualIPs": [
+                    {"NetworkID": network, "Addr": "10.128.4.2"},
+                    {"NetworkID": network, "Addr": "fd00:1::2"},
+                ],
+            })
+        );
+        assert_eq!(
+            shown["Spec"]["TaskTemplate"]["Networks"],
+            json!([{"Target": "front"}, {"Target": "back", "Aliases": ["w"]}])
+        );
+        let ports = &mut summary.service.endpoint.ports;
+        ports[0].mode = PortMode::Host;
+        ports[0].host_ip = Some([127, 0, 0, 1].into());
+        let shown = json(&summary);
+        assert_eq!(shown["Endpoint"]["Ports"][0]["PublishMode"], "host");
+        assert_eq!(shown["Endpoint"]["Ports"][0]["HostIP"], "127.0.0.1");
+    }
+
+    #[test]
+    fn people_see_networks_addresses_and_ports() {
+        let text = pretty(&summary(), WallTime(0));
+        for line in [
+            "Networks:      front, back\n",
+            "Endpoint mode: vip\n",
+            "Addresses:     10.128.4.2, fd00:1::2\n",
+            "Ports:         *:8443->443/tcp, *:30000->80/tcp\n",
+        ] {
+            assert!(text.contains(line), "{line}{text}");
+        }
+    }
 }

@@ -3,11 +3,11 @@
 //! Keys that say nothing are left out, as Docker's `omitempty` does.
 
 use super::pruned;
+use crate::spec::{mode_name, protocol_name};
 use serde_json::{Map, Value, json};
 use shoal_core::model::{
-    ContainerSpec, FailureAction, HealthCheck, HealthTest, Mode, Mount, MountSource, NetworkMode, PortMode,
-    Preference, Protocol, PublishedPort, RestartCondition, ServiceSpec, TaskSpec, Ulimit, UpdateConfig,
-    UpdateOrder,
+    ContainerSpec, EndpointMode, FailureAction, HealthCheck, HealthTest, Mode, Mount, MountSource, PortMode,
+    Preference, PublishedPort, RestartCondition, ServiceSpec, TaskSpec, Ulimit, UpdateConfig, UpdateOrder,
 };
 use std::time::Duration;
 
@@ -16,24 +16,52 @@ pub(crate) fn spec_json(spec: &ServiceSpec) -> Value {
         Mode::Replicated { replicas } => json!({"Replicated": {"Replicas": replicas}}),
         Mode::Global => json!({"Global": {}}),
     };
-    let ports: Vec<_> = spec.ports.iter().map(port_json).collect();
     json!({
         "Name": spec.name,
         "Labels": spec.labels,
         "TaskTemplate": task_json(&spec.task),
         "Mode": mode,
         "UpdateConfig": update_json(&spec.update),
-        "EndpointSpec": {"Ports": ports},
+        "EndpointSpec": endpoint_spec_json(spec),
     })
 }
 
+pub(crate) fn endpoint_spec_json(spec: &ServiceSpec) -> Value {
+    let ports: Vec<_> = spec.ports.iter().map(port_json).collect();
+    json!({"Mode": endpoint_mode_name(spec.endpoint_mode), "Ports": ports})
+}
+
+pub(crate) fn endpoint_mode_name(mode: EndpointMode) -> &'static str {
+    match mode {
+        EndpointMode::Vip => "vip",
+        EndpointMode::DnsRoundRobin => "dnsrr",
+    }
+}
+
+/// `HostIP` is not in Swarm's services; the key is that of Docker's containers.
 pub(crate) fn port_json(port: &PublishedPort) -> Value {
-    json!({
-        "Protocol": match port.protocol { Protocol::Tcp => "tcp", Protocol::Udp => "udp" },
+    let mut object = json!({
+        "Protocol": protocol_name(port.protocol),
         "TargetPort": port.target,
         "PublishedPort": port.published,
         "PublishMode": match port.mode { PortMode::Host => "host", PortMode::Ingress => "ingress" },
-    })
+    });
+    if let Some(address) = port.host_ip {
+        object["HostIP"] = json!(address.to_string());
+    }
+    object
+}
+
+fn networks_json(task: &TaskSpec) -> Vec<Value> {
+    match mode_name(task.container.network) {
+        Some(mode) => vec![json!({"Target": mode})],
+        None => {
+            let places = task.networks.iter();
+            places
+                .map(|place| pruned(json!({"Target": place.network, "Aliases": place.aliases})))
+                .collect()
+        }
+    }
 }
 
 pub(crate) fn task_json(task: &TaskSpec) -> Value {
@@ -72,10 +100,7 @@ pub(crate) fn task_json(task: &TaskSpec) -> Value {
             "Preferences": preferences,
             "MaxReplicas": reserved(u64::from(task.placement.max_replicas_per_node)),
         },
-        "Networks": [{"Target": match task.container.network {
-            NetworkMode::Host => "host",
-            NetworkMode::None => "none",
-        }}],
+        "Networks": networks_json(task),
     })) {
         Value::Object(object) => object,
         _ => Map::new(),
@@ -122,6 +147,11 @@ fn container_json(container: &ContainerSpec) -> Value {
         "StopGracePeriod": container.stop_grace.map(nanos),
         "Healthcheck": container.health.as_ref().map(health_json),
         "Hosts": hosts,
+        "DNSConfig": {
+            "Nameservers": container.dns.servers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "Search": container.dns.search,
+            "Options": container.dns.options,
+        },
         "Sysctls": container.sysctls,
         "CapabilityAdd": container.cap_add,
         "CapabilityDrop": container.cap_drop,

@@ -12,6 +12,7 @@ use shoal_core::model::WallTime;
 const COLUMNS: &[Column] = &[
     Column::new("Name", "NAME"),
     Column::new("Services", "SERVICES"),
+    Column::hidden("Networks", "NETWORKS"),
     Column::hidden("ID", "ID"),
     Column::hidden("Revision", "REVISION"),
     Column::hidden("UpdatedAt", "UPDATED AT"),
@@ -27,6 +28,7 @@ pub(crate) fn listing(stacks: &[StackSummary], now: WallTime) -> Listing {
         listing.push(vec![
             stack.name.as_str().into(),
             stack.services.to_string().into(),
+            stack.networks.to_string().into(),
             stack.id.as_str().into(),
             stack.revision.into(),
             rfc3339(updated).into(),

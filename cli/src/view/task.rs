@@ -2,9 +2,10 @@
 //!
 //! Tasks of one slot stand together, the newest first, older ones indented below it as in Docker.
 
-use super::{ellipsis, meta_json, ports_text, pruned, short_id, spec::task_json};
+use super::{ellipsis, meta_json, network::addresses, pruned, short_id, spec::task_json};
 use crate::{
     output::{Column, Listing},
+    spec::ports_text,
     units::{ago, human_duration, rfc3339},
 };
 use serde_json::{Value, json};
@@ -40,6 +41,7 @@ const COLUMNS: &[Column] = &[
     Column::new("Error", "ERROR"),
     Column::new("Ports", "PORTS"),
     Column::hidden("Waits", "WAITS FOR"),
+    Column::hidden("Addresses", "ADDRESSES"),
 ];
 
 /// Widest error in a table, as in Docker.
@@ -85,6 +87,7 @@ pub(crate) fn listing(tasks: &[Summary], look: Look, now: WallTime, indent: bool
             error.into(),
             ports_text(&summary.ports).into(),
             waits_for(summary).into(),
+            addresses(&task.attachments).join(", ").into(),
         ]);
     }
     listing
@@ -172,6 +175,17 @@ pub(crate) fn json(summary: &Summary, revision: Option<&Revision>) -> Value {
     }
     put("Status", shown);
     put("DesiredState", json!(desired_name(task.desired)));
+    if !task.attachments.is_empty() {
+        let attachments = task.attachments.iter().map(|attachment| {
+            let addresses: Vec<_> = attachment
+                .addresses
+                .iter()
+                .map(|address| address.to_string())
+                .collect();
+            json!({"Network": {"ID": attachment.network.as_str()}, "Addresses": addresses})
+        });
+        put("NetworksAttachments", attachments.collect());
+    }
     put("Restarts", json!(task.restarts.count));
     if let Some(wait) = &task.wait {
         put("Wait", json!({"Code": wait.code.name(), "Detail": wait.detail}));

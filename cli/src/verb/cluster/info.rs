@@ -2,7 +2,7 @@
 //!
 //! Join tokens are secrets: only `--format` shows them.
 
-use super::Client;
+use super::{Client, pools_text};
 use crate::{
     output::{Template, inspected, print},
     units::{ago, human_duration, rfc3339},
@@ -12,7 +12,7 @@ use crate::{
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use shoal_api::v1;
-use shoal_core::model::WallTime;
+use shoal_core::model::{AddressPools, WallTime};
 use std::time::Duration;
 
 #[derive(Clone, Debug, clap::Args)]
@@ -55,6 +55,8 @@ pub(crate) async fn run(client: &Client, args: InfoArgs) -> Result<()> {
 fn json(answer: &v1::GetClusterResponse, status: &v1::StatusResponse) -> Result<Value> {
     let cluster = answer.cluster.as_ref().context("the manager sent no cluster")?;
     let spec = cluster.spec.clone().unwrap_or_default();
+    let pools = pools(&spec)?;
+    let v4: Vec<_> = pools.v4.iter().map(ToString::to_string).collect();
     let meta = cluster.meta.unwrap_or_default();
     let position = answer.position.unwrap_or_default();
     Ok(json!({
@@ -66,6 +68,9 @@ fn json(answer: &v1::GetClusterResponse, status: &v1::StatusResponse) -> Result<
             "HeartbeatPeriod": spec.heartbeat_period_ns,
             "NodeCertExpiry": spec.certificate_life_ns,
         },
+        "DefaultAddrPool": v4,
+        "SubnetSize": pools.v4_subnet_length,
+        "DefaultAddrPoolIPv6": pools.v6.map(|pool| pool.to_string()),
         "Nodes": answer.nodes, "Managers": answer.managers,
         "JoinTokens": {"Worker": answer.worker_join_token, "Manager": answer.manager_join_token},
         "Epoch": position.epoch, "Index": position.index, "Digest": answer.digest,
@@ -74,6 +79,14 @@ fn json(answer: &v1::GetClusterResponse, status: &v1::StatusResponse) -> Result<
             "ListenAddress": status.listen_address, "Ready": status.ready, "Problems": status.problems,
         },
     }))
+}
+
+/// Where networks' subnets come from.
+fn pools(spec: &v1::ClusterSpec) -> Result<AddressPools> {
+    match spec.pools.clone() {
+        Some(pools) => Ok(pools.try_into()?),
+        None => Ok(AddressPools::default()),
+    }
 }
 
 /// For people; without the join tokens, which are secrets.
@@ -92,6 +105,7 @@ fn pretty(answer: &v1::GetClusterResponse, status: &v1::StatusResponse) -> Resul
         ("Managers", &answer.managers.to_string()),
         ("Index", &format!("{} (epoch {})", position.index, position.epoch)),
         ("Certificates", &format!("live {life}")),
+        ("Address pools", &pools_text(&pools(&spec)?)),
         ("This node", &status.node_id),
         ("State", &status.state_directory),
         ("Listens on", &status.listen_address),

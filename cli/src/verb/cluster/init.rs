@@ -2,7 +2,7 @@
 //!
 //! On a node that belongs to a cluster already the daemon refuses.
 
-use super::Client;
+use super::{Client, PoolArgs, pools_text};
 use crate::{output::print, verb::node::AvailabilityArg, wire::refused};
 use anyhow::Result;
 use shoal_api::v1;
@@ -21,6 +21,8 @@ pub(crate) struct InitArgs {
     /// May this node take tasks?
     #[arg(long, default_value = "active")]
     availability: AvailabilityArg,
+    #[command(flatten)]
+    pools: PoolArgs,
 }
 
 pub(crate) async fn run(client: &Client, args: InitArgs) -> Result<()> {
@@ -30,6 +32,9 @@ pub(crate) async fn run(client: &Client, args: InitArgs) -> Result<()> {
         listen_address: args.listen_addr,
         advertise_address: args.advertise_addr,
         availability: args.availability.wire().into(),
+        default_addr_pools: args.pools.v4(),
+        default_addr_pool_mask_length: args.pools.default_addr_pool_mask_length.unwrap_or(0),
+        default_addr_pool_v6: args.pools.v6(),
     };
     let made = connection
         .bootstrap()
@@ -37,8 +42,13 @@ pub(crate) async fn run(client: &Client, args: InitArgs) -> Result<()> {
         .await
         .map_err(refused)?
         .into_inner();
-    print(&format!(
+    let mut text = format!(
         "Cluster {} is made: this node ({}) is its manager.\n",
         made.cluster_id, made.node_id
-    ))
+    );
+    if let Some(pools) = made.pools {
+        let pools = pools_text(&pools.try_into()?);
+        text.push_str(&format!("Networks get their addresses from {pools}.\n"));
+    }
+    print(&text)
 }

@@ -13,7 +13,7 @@ use crate::{
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use shoal_api::v1;
-use shoal_core::model::{Mode, ServiceSpec, TaskSpec, UpdateConfig};
+use shoal_core::model::{EndpointMode, Mode, ServiceSpec, TaskSpec, UpdateConfig};
 use std::{collections::BTreeMap, fs};
 
 #[derive(Clone, Debug, clap::Args)]
@@ -98,6 +98,7 @@ fn spec(
         },
         task: TaskSpec::default(),
         ports: Vec::new(),
+        endpoint_mode: EndpointMode::default(),
         update: UpdateConfig::default(),
     };
     let container = &mut spec.task.container;
@@ -114,7 +115,10 @@ fn spec(
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::spec::ports_text;
     use clap::Parser;
+    use shoal_core::model::{NetworkMode, NetworkUse};
+    use std::net::Ipv4Addr;
 
     #[derive(Parser)]
     struct Line {
@@ -135,11 +139,12 @@ pub(crate) mod tests {
     fn flags_make_a_spec() {
         let spec = spec_of(
             "--name web --replicas 3 -e A=1 -e OWN -e NONE -l a=b --container-label c -u 1:2 -w /x --hostname h \
-             --mount type=bind,src=/a,dst=/b,ro --mount src=v,dst=/v -p 80:80 --constraint node.role==worker \
+             --mount type=bind,src=/a,dst=/b,ro --mount src=v,dst=/v -p 8080:80 -p 90-91:90-91/udp --constraint node.role==worker \
              --placement-pref spread=node.labels.z --limit-cpu 0.5 --limit-memory 64m --reserve-memory 32m \
              --restart-condition on-failure --restart-max-attempts 3 --health-cmd true --health-interval 2s \
-             --stop-grace-period 1m30s --ulimit nofile=1:2 --sysctl a.b=1 --init --read-only --network none \
-             --cap-add NET_ADMIN --entrypoint /e img cmd -x",
+             --stop-grace-period 1m30s --ulimit nofile=1:2 --sysctl a.b=1 --init --read-only \
+             --network front --network name=back,alias=w,alias=www --endpoint-mode dnsrr --host a:host-gateway \
+             --host six:[::1] --dns 192.0.2.1 --dns-search x.example --dns-option ndots:2 --cap-add NET_ADMIN --entrypoint /e img cmd -x",
         )
         .unwrap();
         let container = &spec.task.container;
@@ -158,7 +163,29 @@ pub(crate) mod tests {
         assert_eq!(spec.task.reservations.memory.0, 32 << 20);
         assert_eq!(spec.task.restart.max_attempts, Some(3));
         assert_eq!(container.stop_grace.unwrap().as_secs(), 90);
-        assert_eq!(spec.ports[0].published, 80);
+        assert_eq!(ports_text(&spec.ports), "*:8080->80/tcp, *:90-91->90-91/udp");
+        assert_eq!(spec.endpoint_mode, EndpointMode::DnsRoundRobin);
+        let networks = [
+            ("front", vec![]),
+            ("back", vec!["w".to_owned(), "www".to_owned()]),
+        ];
+        let networks = networks.map(|(network, aliases)| NetworkUse {
+            network: network.to_owned(),
+            aliases,
+        });
+        assert_eq!(spec.task.networks, networks);
+        assert_eq!(container.network, NetworkMode::Networks);
+        let hosts = [("a", "host-gateway"), ("six", "::1")];
+        assert_eq!(
+            container.extra_hosts,
+            hosts.map(|(name, address)| (name.to_owned(), address.to_owned()))
+        );
+        let dns = &container.dns;
+        assert_eq!(dns.servers, [Ipv4Addr::new(192, 0, 2, 1)]);
+        assert_eq!(
+            (dns.search[0].as_str(), dns.options[0].as_str()),
+            ("x.example", "ndots:2")
+        );
         assert_eq!(container.user.as_deref(), Some("1:2"));
     }
 
@@ -169,11 +196,13 @@ pub(crate) mod tests {
                 "--mode global --replicas 2 img",
                 "a global service has one task on every node",
             ),
-            (
-                "-p 8080:80 img",
-                "let the program listen on 8080 and write 8080:8080",
-            ),
-            ("-p 80 img", "write 80:80"),
+            ("-p 8080:80:90:1 img", "expected an address of the host"),
+            ("-p 53:53/sctp img", "the protocol tcp or udp"),
+            ("--network host --network front img", "host and none stand alone"),
+            ("--network name=host,alias=a img", "no aliases"),
+            ("--endpoint-mode dns img", "vip, dnsrr"),
+            ("--dns resolver img", "resolver"),
+            ("--host a:b img", "expected NAME:ADDRESS"),
             ("--mount dst=/a --mount dst=/a img", "/a is mounted twice"),
             (
                 "--mount type=bind,src=a,dst=/b img",
@@ -184,7 +213,6 @@ pub(crate) mod tests {
                 "expected the type bind, volume or tmpfs",
             ),
             ("--config x img", "configs are not built yet"),
-            ("--network web img", "container networks are not built yet"),
             ("--mode replicated-job img", "jobs are not built yet"),
             ("--oom-score-adj 2000 img", "2000"),
         ] {

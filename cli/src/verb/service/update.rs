@@ -145,7 +145,18 @@ mod tests {
                 "--mount dst=/a --mount dst=/b",
                 "--mount type=tmpfs,dst=/b",
             ),
-            ("--publish-rm 80 --publish-add 90:90", "-p 80:80", "-p 90:90"),
+            ("--publish-rm 80 --publish-add 90:91", "-p 80:80", "-p 90:91"),
+            ("--publish-add 81:80", "-p 80:80", "-p 80:80 -p 81:80"),
+            ("--publish-rm 80:80", "-p 80:80 ", ""),
+            ("--publish-rm 80/udp", "", ""),
+            ("--network-add front", "-e A=1", "--network front -e A=1"),
+            ("--network-add host", "-e A=1", "--network host -e A=1"),
+            ("--endpoint-mode dnsrr", "-e A=1", "--endpoint-mode dnsrr -e A=1"),
+            (
+                "--dns-add 1.1.1.1 --dns-search-add x --dns-option-add use-vc",
+                "-e A=1",
+                "--dns 1.1.1.1 --dns-search x --dns-option use-vc -e A=1",
+            ),
             (
                 "--constraint-rm c1 --constraint-add c2",
                 "--constraint c1",
@@ -164,6 +175,52 @@ mod tests {
         ] {
             let create = format!("{BASE} img");
             check(&create, update, &create.replace(from, to));
+        }
+    }
+
+    #[test]
+    fn networks_are_left_joined_and_renamed() {
+        for (before, update, after) in [
+            (
+                "--network a --network b",
+                "--network-rm a --network-add c",
+                "--network b --network c",
+            ),
+            ("--network a", "--network-rm a", ""),
+            (
+                "--network a",
+                "--network-add name=a,alias=x",
+                "--network name=a,alias=x",
+            ),
+            (
+                "--network host",
+                "--network-rm host --network-add a",
+                "--network a",
+            ),
+            (
+                "--network a",
+                "--network-rm a --network-add none",
+                "--network none",
+            ),
+            (
+                "--dns 1.1.1.1 --host a:1.1.1.2",
+                "--dns-rm 1.1.1.1 --host-rm a:1.1.1.2",
+                "",
+            ),
+        ] {
+            let line = |flags: &str| format!("--name web {flags} img").replace("  ", " ");
+            check(&line(before), update, &line(after));
+        }
+        for (before, update, expect) in [
+            ("--network a", "--network-rm b", "does not join b; it joins a"),
+            ("--network a", "--network-add host", "stand alone"),
+            ("--network host", "--network-add a", "stand alone"),
+        ] {
+            let before = spec_of(&format!("--name web {before} img")).unwrap();
+            let words = ["update"].into_iter().chain(update.split(' ')).chain(["web"]);
+            let args = Line::try_parse_from(words).unwrap().args;
+            let error = changed(args, before, &|_| None).unwrap_err();
+            assert!(error.contains(expect), "{update}: {error}");
         }
     }
 

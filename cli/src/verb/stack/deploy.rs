@@ -1,6 +1,6 @@
 //! `shoal stack deploy`: a compose file becomes the stack, in one transaction.
 //!
-//! The manager makes the difference; `--plan` shows it and changes nothing.
+//! The manager makes the difference; `--plan` shows it and changes nothing. A network is never changed.
 
 use super::Client;
 use crate::{
@@ -60,7 +60,7 @@ pub(crate) async fn run(client: &Client, args: DeployArgs) -> Result<()> {
         .map_err(refused)?
         .into_inner();
     warn(&done.warnings);
-    print(&describe(&done.changes, args.plan))?;
+    print(&describe(&done, args.plan))?;
     let moving = done
         .changes
         .into_iter()
@@ -73,26 +73,35 @@ pub(crate) async fn run(client: &Client, args: DeployArgs) -> Result<()> {
     }
 }
 
-/// One line a service, and what differs below it when only planning.
-fn describe(changes: &[v1::StackChange], plan: bool) -> String {
+/// One line a network and a service, and what differs below it.
+fn describe(done: &v1::DeployStackResponse, plan: bool) -> String {
     let mut text = String::new();
-    for change in changes {
-        let verb = match (change.action(), plan) {
-            (StackAction::Create, false) => "Creating",
-            (StackAction::Update, false) => "Updating",
-            (StackAction::Remove, false) => "Removing",
-            (StackAction::Keep | StackAction::Unspecified, false) => "Keeping",
-            (StackAction::Create, true) => "Would create",
-            (StackAction::Update, true) => "Would update",
-            (StackAction::Remove, true) => "Would remove",
-            (StackAction::Keep | StackAction::Unspecified, true) => "Would keep",
-        };
-        text.push_str(&format!("{verb} service {}\n", change.service));
-        for detail in &change.details {
-            text.push_str(&format!("    {detail}\n"));
-        }
+    for change in &done.networks {
+        let what = format!("network {}", change.network);
+        describe_one(&mut text, change.action(), plan, (&what, &change.details));
+    }
+    for change in &done.changes {
+        let what = format!("service {}", change.service);
+        describe_one(&mut text, change.action(), plan, (&what, &change.details));
     }
     text
+}
+
+fn describe_one(text: &mut String, action: StackAction, plan: bool, (what, details): (&str, &[String])) {
+    let verb = match (action, plan) {
+        (StackAction::Create, false) => "Creating",
+        (StackAction::Update, false) => "Updating",
+        (StackAction::Remove, false) => "Removing",
+        (StackAction::Keep | StackAction::Unspecified, false) => "Keeping",
+        (StackAction::Create, true) => "Would create",
+        (StackAction::Update, true) => "Would update",
+        (StackAction::Remove, true) => "Would remove",
+        (StackAction::Keep | StackAction::Unspecified, true) => "Would keep",
+    };
+    text.push_str(&format!("{verb} {what}\n"));
+    for detail in details {
+        text.push_str(&format!("    {detail}\n"));
+    }
 }
 
 #[cfg(test)]
@@ -107,14 +116,22 @@ mod tests {
             details: details.iter().map(|detail| (*detail).to_owned()).collect(),
             ..v1::StackChange::default()
         };
-        let changes = [
-            change("app_web", StackAction::Update, &["image: a -> b"]),
-            change("app_db", StackAction::Keep, &[]),
-        ];
+        let done = v1::DeployStackResponse {
+            changes: vec![
+                change("app_web", StackAction::Update, &["image: a -> b"]),
+                change("app_db", StackAction::Keep, &[]),
+            ],
+            networks: vec![v1::StackNetworkChange {
+                network: "app_default".to_owned(),
+                action: StackAction::Create.into(),
+                ..v1::StackNetworkChange::default()
+            }],
+            ..v1::DeployStackResponse::default()
+        };
         assert_eq!(
-            describe(&changes, false),
-            "Updating service app_web\n    image: a -> b\nKeeping service app_db\n"
+            describe(&done, false),
+            "Creating network app_default\nUpdating service app_web\n    image: a -> b\nKeeping service app_db\n"
         );
-        assert!(describe(&changes, true).starts_with("Would update service app_web\n"));
+        assert!(describe(&done, true).contains("\nWould update service app_web\n"));
     }
 }

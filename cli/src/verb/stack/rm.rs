@@ -1,4 +1,4 @@
-//! `shoal stack rm`: the stack and its services, in one transaction each.
+//! `shoal stack rm`: the stack, its services and networks, in one transaction each.
 //!
 //! The containers stop after it returns, unless it is told to wait; volumes stay.
 
@@ -40,10 +40,10 @@ pub(crate) async fn run(client: &Client, args: RmArgs) -> Result<()> {
             .await
             .map_err(refused)?
             .into_inner();
-        let lines = done
-            .services
-            .iter()
-            .map(|name| format!("Removing service {name}\n"));
+        let services = done.services.iter().map(|name| ("service", name));
+        let networks = done.networks.iter().map(|name| ("network", name));
+        let lines = services.chain(networks);
+        let lines = lines.map(|(kind, name)| format!("Removing {kind} {name}\n"));
         print(&lines.collect::<String>())?;
     }
     until_gone(&connection, removed).await

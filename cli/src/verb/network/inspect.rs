@@ -1,0 +1,55 @@
+//! `shoal network inspect`.
+//!
+//! Beside what Docker shows: the services that join it, and their names and addresses in it.
+
+use super::Client;
+use crate::{
+    output::{inspected, print},
+    verb::service::InspectFormat,
+    view::network::{Member, json},
+    wire::{network_summary, refused},
+};
+use anyhow::{Context, Result};
+use serde_json::Value;
+use shoal_api::v1;
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct InspectArgs {
+    /// Names or ids
+    #[arg(required = true, value_name = "NETWORK")]
+    networks: Vec<String>,
+    /// A template such as '{{.Name}}', or json
+    #[arg(
+        short,
+        long,
+        value_name = "FORMAT",
+        default_value = "json",
+        hide_default_value = true
+    )]
+    format: InspectFormat,
+    /// Taken for Docker's sake: services are always shown
+    #[arg(short, long, hide = true)]
+    verbose: bool,
+}
+
+pub(crate) async fn run(client: &Client, args: InspectArgs) -> Result<()> {
+    let connection = client.connect().await?;
+    let mut values = Vec::new();
+    for reference in args.networks {
+        let request = v1::GetNetworkRequest { reference };
+        let answer = connection
+            .control()
+            .get_network(request)
+            .await
+            .map_err(refused)?
+            .into_inner();
+        values.push(shown(answer)?);
+    }
+    print(&inspected(&values, args.format.0.as_ref())?)
+}
+
+pub(crate) fn shown(answer: v1::GetNetworkResponse) -> Result<Value> {
+    let summary = network_summary(answer.network.context("the manager sent no network")?)?;
+    let members: Result<Vec<_>> = answer.services.into_iter().map(Member::try_from).collect();
+    Ok(json(&summary, &members?))
+}

@@ -1,0 +1,35 @@
+//! `shoal network rm`.
+//!
+//! One that a service joins is refused by the manager, with the services' names.
+
+use super::Client;
+use crate::{output::print, verb::request_id, wire::refused};
+use anyhow::Result;
+use shoal_api::v1;
+use tonic::Code;
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct RmArgs {
+    /// A network that is not there is no failure
+    #[arg(short, long)]
+    force: bool,
+    /// Names or ids
+    #[arg(required = true, value_name = "NETWORK")]
+    networks: Vec<String>,
+}
+
+pub(crate) async fn run(client: &Client, args: RmArgs) -> Result<()> {
+    let connection = client.connect().await?;
+    for reference in args.networks {
+        let request = v1::RemoveNetworkRequest {
+            reference: reference.clone(),
+            request_id: request_id(),
+        };
+        match connection.control().remove_network(request).await {
+            Ok(_) => print(&format!("{reference}\n"))?,
+            Err(status) if args.force && status.code() == Code::NotFound => {}
+            Err(status) => return Err(refused(status)),
+        }
+    }
+    Ok(())
+}
