@@ -28,9 +28,9 @@ bench:
 	@scripts/setup runc
 	$(CARGO) xtask bench
 
-# The four programs belong side by side: shoald finds the shim and the spawner beside itself.
+# shoald finds its helpers beside itself, or below libexec.
 install: setup
 	$(CARGO) xtask build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/shoal
 	install target/dist/release/shoal target/dist/release/shoald $(DESTDIR)$(PREFIX)/bin/
-	install target/dist/release/shoal-shim target/dist/release/shoal-spawn $(DESTDIR)$(PREFIX)/libexec/shoal/
+	install target/dist/release/shoal-shim target/dist/release/shoal-spawn target/dist/release/shoal-net $(DESTDIR)$(PREFIX)/libexec/shoal/

@@ -90,11 +90,14 @@ impl Hammer {
 }
 
 fn hammer(address: SocketAddr, account: &Account) {
-    while !account.stop.load(Ordering::Relaxed) {
+    loop {
         let begun = Instant::now();
         match ask(address) {
             Ok(()) => drop(account.answered.fetch_add(1, Ordering::Relaxed)),
             Err(error) => account.failed(format!("{address} after {:?}: {error:#}", begun.elapsed())),
+        }
+        if account.stop.load(Ordering::Relaxed) {
+            return;
         }
         thread::park_timeout(PAUSE);
     }

@@ -16,6 +16,7 @@ mod netns;
 mod network;
 mod outside;
 mod service;
+mod typist;
 mod wait;
 
 pub use crash_points::CRASH_POINTS;
@@ -28,4 +29,5 @@ pub use netns::{ANSWER, Netns, RESOLVER, echo_over, get_over};
 pub use network::{ECHO, WEB};
 pub use outside::{HOST_V4, HOST_V6, OUTSIDE_V4, OUTSIDE_V6, Outside};
 pub use service::{SLEEP, text};
+pub use typist::Typist;
 pub use wait::until;

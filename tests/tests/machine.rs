@@ -144,7 +144,7 @@ fn without_root_client_and_daemon_say_so() -> Result<()> {
     for path in [host.folder().to_owned(), folder.clone()] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
     }
-    for name in ["shoal", "shoald", "shoal-shim", "shoal-spawn"] {
+    for name in ["shoal", "shoald", "shoal-net", "shoal-shim", "shoal-spawn"] {
         fs::copy(dist().join("dev").join(name), folder.join(name)).context(name)?;
     }
     let nobody = |name: &str, words: &[&str]| {

@@ -7,7 +7,7 @@ mkdir -p /dev/pts /dev/shm && mount -t devpts pts /dev/pts && mount -t tmpfs shm
 mount -t securityfs security /sys/kernel/security
 mount -t tmpfs run /run
 mount -t cgroup2 -o nsdelegate,memory_recursiveprot cgroup /sys/fs/cgroup
-insmod /modules/overlay.ko
+modprobe overlay
 ip link set lo up
 hostname vm
 echo "root:x:0:0::/root:/bin/sh" > /etc/passwd
@@ -35,10 +35,13 @@ limit() { # FILE VALUE: a container's control group has it
 refused() { # COMMAND...: the container may not
     seen '^REFUSED$' inside box "{ $*; } 2>/dev/null || echo REFUSED"
 }
+both() { # the page of each of two servers
+    [ "$(for _ in $(seq 20); do wget -q -O- http://127.0.0.1:8080/; done | sort -u | wc -l)" = 2 ]
+}
 same() { [ "$1" = "$2" ] || { echo "before: $1, after: $2"; false; }; }
 
 echo "kernel $(uname -r), controllers $(cat /sys/fs/cgroup/cgroup.controllers)"
-mkdir -p image/bin && cp /bin/busybox image/bin/ && for name in sh sleep cat echo mknod mount id head tail; do ln -s busybox "image/bin/$name"; done
+mkdir -p image/bin && cp /bin/busybox image/bin/ && for name in sh sleep cat echo mknod mount id head tail hostname httpd mkdir nslookup wget; do ln -s busybox "image/bin/$name"; done
 tar -C image -cf image.tar .
 
 check "a cluster comes up" shoal dev up --detach
@@ -63,9 +66,24 @@ check "the daemon comes back after kill -9" within shoal dev up --detach
 check "it takes its containers up" within seen Running shoal service ps box
 check "with the processes that they had" same "$before" "$(shoal ps --format '{{.ID}} {{.Pid}}')"
 [ $failed = 0 ] || tail -n 40 /var/lib/shoal-dev/shoald.log
-check "services are removed" shoal service rm box eater
+check "a network is made" shoal network create front
+check "a web server runs on it" shoal service create --name web --network front --replicas 2 --publish 8080:80 --stop-signal KILL box:1 sh -c "mkdir -p /www; hostname > /www/index.html; exec httpd -f -p 80 -h /www"
+check "its port answers" within wget -q -O- http://127.0.0.1:8080/
+check "its port leads to both" within both
+check "a client finds it by its name" shoal service create --name asker --network front --stop-signal KILL box:1 sleep 1000
+check "the name leads to it" within inside asker "wget -q -O- http://web/"
+check "a task is found by its slot" within inside asker "wget -q -O- http://2.web/"
+check "names of others are refused" seen REFUSED inside asker "nslookup nobody.web || echo REFUSED"
+kill -9 "$(cat /run/shoal*/shoald.pid)"
+check "the port answers without the daemon" seen . wget -q -O- http://127.0.0.1:8080/
+check "the daemon comes back once more" within shoal dev up --detach
+check "the name leads to it still" within inside asker "wget -q -O- http://web/"
+check "a container runs and is removed" seen '^here$' shoal run --rm --network front box:1 sh -c "wget -q -O- http://web/ > /dev/null && echo here"
+check "services are removed" shoal service rm box eater web asker
 check "the cluster goes down" shoal dev down --purge
 check "no control group is left" sh -c '! ls -d /sys/fs/cgroup/shoal-* 2>/dev/null'
+check "no link is left" sh -c '! ip -o link | grep shoal'
+check "no process is left" sh -c '! ps | grep -v grep | grep shoal-'
 check "no mount is left" sh -c '! grep shoal /proc/mounts'
 if [ $failed = 0 ]; then echo "vm: passed"; else echo "vm: failed"; fi
 poweroff -f

@@ -1,8 +1,8 @@
-//! `cargo xtask build`: the four programs, each by the invocation its profile needs, in one folder.
+//! `cargo xtask build`: the five programs, each by the invocation its profile needs, in one folder.
 //!
-//! `shoal` and `shoald` are ordinary builds; `shoal-shim` and `shoal-spawn` are static, not
+//! `shoal`, `shoald` and `shoal-net` are ordinary builds; `shoal-shim` and `shoal-spawn` are static, not
 //! position-independent and built for size, because one shim stays with every container. `shoald`
-//! finds the other two beside itself, so a folder is an installation.
+//! finds its helpers beside itself, so a folder is an installation.
 
 use crate::command::{cargo, root, run as run_command};
 use anyhow::{Context, Result};
@@ -11,7 +11,7 @@ use std::{fs, path::PathBuf};
 
 #[derive(Args, Default)]
 pub(crate) struct BuildArgs {
-    /// Unoptimised `shoal` and `shoald`, as the tests use them.
+    /// Unoptimised `shoal`, `shoald` and `shoal-net`, as the tests use them.
     #[arg(long)]
     pub(crate) dev: bool,
     /// With the named crash points compiled in; implies --dev.
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &BuildArgs) -> Result<PathBuf> {
         if dev { "debug" } else { "release" },
         format!("static/{TRIPLE}/tiny"),
     );
-    for name in ["shoal", "shoald"] {
+    for name in ["shoal", "shoald", "shoal-net"] {
         install(
             &root().join("target").join(profile_dir).join(name),
             &dist.join(name),
@@ -57,6 +57,7 @@ pub(crate) fn run(args: &BuildArgs) -> Result<PathBuf> {
 
 fn build_daemon_and_client(args: &BuildArgs, dev: bool) -> Result<()> {
     let mut command = cargo(["build", "--package", "shoal-cli", "--package", "shoal-node"]);
+    command.args(["--package", "shoal-overlay-net"]);
     if !dev {
         command.arg("--release");
     }

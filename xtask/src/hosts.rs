@@ -83,7 +83,15 @@ fn processes(things: &mut BTreeSet<String>) -> Result<()> {
         .args(["-eo", "pid=,comm=,args="])
         .output()
         .context("cannot run ps")?;
-    let ours = ["shoald", "shoal-shim", "shoal-spawn", "shoal-net", "shoal", "hello", "busybox"];
+    let ours = [
+        "shoald",
+        "shoal-shim",
+        "shoal-spawn",
+        "shoal-net",
+        "shoal",
+        "hello",
+        "busybox",
+    ];
     things.extend(
         String::from_utf8_lossy(&output.stdout)
             .lines()

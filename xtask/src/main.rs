@@ -37,7 +37,7 @@ enum Verb {
     Ci,
     /// The rules of the house that no lint can check.
     Tidy,
-    /// All four programs, side by side in target/dist/<kind>.
+    /// All five programs, side by side in target/dist/<kind>.
     Build(build::BuildArgs),
     /// The images of the examples as `docker save` archives in target/dist.
     Image,

@@ -1,7 +1,7 @@
 //! `cargo xtask vm`: the smoke test on a second kernel, Debian's, with cgroup v2 alone, in an emulated machine.
 //!
 //! The kernel's package is downloaded and unpacked below `target/vm`, never installed. The machine's disk is one
-//! archive of the four programs, busybox and the scripts of `tests/vm`; what they print is what is judged.
+//! archive of the five programs, busybox and the scripts of `tests/vm`; what they print is what is judged.
 
 use crate::{
     build::{self, BuildArgs},
@@ -18,8 +18,21 @@ use std::{
 /// Emulated, the test takes a minute on two idle cores; whatever hangs is ended after this.
 const TIMEOUT_S: &str = "600";
 
-/// The modules that the test loads. Whatever else it needs is in Debian's kernel itself.
-const MODULES: [&str; 1] = ["kernel/fs/overlayfs/overlay.ko"];
+/// Single modules that the test needs, and folders of which it needs those of nftables and its connection tracking. The
+/// kernel asks for them by itself. Whatever else it needs is in Debian's kernel itself.
+const MODULES: [&str; 6] = [
+    "kernel/fs/overlayfs/overlay.ko",
+    "kernel/drivers/net/veth.ko",
+    "kernel/lib/libcrc32c.ko",
+    "kernel/net/ipv4/inet_diag.ko",
+    "kernel/net/ipv4/tcp_diag.ko",
+    "kernel/net/ipv4/udp_diag.ko",
+];
+const MODULE_FOLDERS: [&str; 3] = [
+    "kernel/net/netfilter",
+    "kernel/net/ipv4/netfilter",
+    "kernel/net/ipv6/netfilter",
+];
 
 const PASSED: &str = "vm: passed";
 
@@ -77,26 +90,22 @@ fn initial_root(folder: &Path, dist: &Path, kernel: &Path) -> Result<PathBuf> {
     if tree.exists() {
         fs::remove_dir_all(&tree)?;
     }
-    for name in [
-        "bin", "dev", "proc", "sys", "run", "tmp", "etc", "modules", "opt", "newroot",
-    ] {
+    for name in ["bin", "dev", "proc", "sys", "run", "tmp", "etc", "opt", "newroot"] {
         fs::create_dir_all(tree.join(name))?;
     }
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].map(PathBuf::from);
     let busybox = busybox.iter().find(|path| path.exists()).context("busybox")?;
     fs::copy(busybox, tree.join("bin/busybox"))?;
-    for program in ["shoal", "shoald", "shoal-shim", "shoal-spawn"] {
+    for program in ["shoal", "shoald", "shoal-shim", "shoal-spawn", "shoal-net"] {
         let (from, to) = (dist.join(program), tree.join("opt").join(program));
         copy_libraries(&from, &tree)?;
         let mut strip = Command::new("strip");
         strip.arg("-o").arg(&to).arg(&from);
         run_command(strip)?;
     }
-    let modules = only(&kernel.join("lib/modules"), "")?;
-    for module in MODULES {
-        let name = Path::new(module).file_name().context("a module's name")?;
-        fs::copy(modules.join(module), tree.join("modules").join(name))?;
-    }
+    // The kernel runs this program for a module that it lacks.
+    symlink("bin", tree.join("sbin"))?;
+    copy_modules(kernel, &tree, busybox)?;
     let scripts = root().join("tests/vm");
     fs::copy(scripts.join("init"), tree.join("init"))?;
     fs::copy(scripts.join("smoke.sh"), tree.join("opt/smoke.sh"))?;
@@ -107,6 +116,30 @@ fn initial_root(folder: &Path, dist: &Path, kernel: &Path) -> Result<PathBuf> {
         .current_dir(&tree);
     run_command(pack)?;
     Ok(archive)
+}
+
+/// The modules with the tables by which they are found.
+fn copy_modules(kernel: &Path, tree: &Path, busybox: &Path) -> Result<()> {
+    let from = only(&kernel.join("lib/modules"), "")?;
+    let version = from.file_name().context("a version")?.to_owned();
+    let mut modules: Vec<PathBuf> = MODULES.iter().map(PathBuf::from).collect();
+    for folder in MODULE_FOLDERS {
+        for entry in fs::read_dir(from.join(folder))? {
+            let name = entry?.file_name();
+            if name.to_string_lossy().starts_with("nf") {
+                modules.push(Path::new(folder).join(name));
+            }
+        }
+    }
+    let to = tree.join("lib/modules").join(&version);
+    for module in modules {
+        let place = to.join(&module);
+        fs::create_dir_all(place.parent().context("a module's folder")?)?;
+        fs::copy(from.join(&module), place).with_context(|| module.display().to_string())?;
+    }
+    let mut tables = Command::new(busybox);
+    tables.args(["depmod", "-b"]).arg(tree).arg(version);
+    run_command(tables)
 }
 
 /// The shared libraries of a program, under their own paths; a static one has none.
