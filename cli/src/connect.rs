@@ -7,6 +7,7 @@
 mod tls;
 
 use crate::{
+    complete::{Names, names},
     context::{Context as Named, Pem},
     failure::hinted,
 };
@@ -57,7 +58,7 @@ pub(crate) struct HostArgs {
     #[arg(short = 'H', long, value_name = "HOST", conflicts_with = "context")]
     pub(crate) host: Option<String>,
     /// Context to use (`shoal context ls` shows them) [env: SHOAL_CONTEXT]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = names(Names::Contexts))]
     pub(crate) context: Option<String>,
     /// The cluster's root certificate, for tcp://
     #[arg(long, value_name = "FILE")]

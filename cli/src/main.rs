@@ -4,6 +4,7 @@
 //! error, 1 for a failure, the program's own for `exec`.
 
 mod args;
+mod complete;
 mod compose_files;
 mod connect;
 mod context;
@@ -22,6 +23,11 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    match complete::answered() {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(error) => return finish(Err(error)),
+    }
     let arguments = args::Arguments::parse();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -10,6 +10,7 @@ mod screen;
 
 pub(crate) use follow::{Follow, follow};
 pub(crate) use gone::{GoneArgs, until_gone};
+pub(crate) use screen::Screen;
 
 use shoal_core::model::{
     Mode, RestartCondition, Service, Slot, Task, TaskId, TaskState, UpdateState, WaitOwner,

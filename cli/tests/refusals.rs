@@ -65,7 +65,15 @@ fn usage_errors_exit_with_2() {
             &["service", "ls", "--filter", "nmae=x"],
             "expected one of id, label, mode, name, stack",
         ),
-        (&["service", "create", "-p", "8080:80", "img"], "8080:8080"),
+        (
+            &["service", "create", "-p", "8000-8010:80", "img"],
+            "differ in length",
+        ),
+        (
+            &["network", "create", "--gateway", "10.1.0.1", "x"],
+            "the node's own end",
+        ),
+        (&["network", "prune"], "--force"),
         (
             &["-H", "http://x", "ps"],
             "expected unix:///path or tcp://host:port",

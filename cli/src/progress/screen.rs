@@ -6,14 +6,14 @@
 use crate::terminal::Size;
 
 #[derive(Debug, Default)]
-pub(super) struct Screen {
+pub(crate) struct Screen {
     /// Lines on the screen now.
     drawn: usize,
 }
 
 impl Screen {
     /// What to write so that the block stands where it stood.
-    pub(super) fn redraw(&mut self, lines: &[String], size: Size) -> String {
+    pub(crate) fn redraw(&mut self, lines: &[String], size: Size) -> String {
         let mut out = String::new();
         if self.drawn > 0 {
             // Up to the block's first line, and clear to the end of the screen.

@@ -8,6 +8,7 @@ use super::{
     ports::{PortPattern, Ports, port_pattern, ports},
     values::{Pair, host, mount, pair, preference, ulimit},
 };
+use crate::complete::{Names, names};
 use clap::Args;
 use shoal_core::model::{DnsSpec, Labels, Mount, Preference, ServiceSpec, Ulimit};
 use std::net::IpAddr;
@@ -33,7 +34,7 @@ pub(crate) struct CreateLists {
     #[arg(short, long, value_name = "PORT", value_parser = ports)]
     publish: Vec<Ports>,
     /// Network to join: its name, name=…,alias=…, or host or none
-    #[arg(long, value_parser = network)]
+    #[arg(long, value_parser = network, add = names(Names::Networks))]
     network: Vec<NetworkArg>,
     /// Where tasks may run: node.labels.zone==a
     #[arg(long)]
@@ -143,10 +144,10 @@ pub(crate) struct UpdateLists {
     #[arg(long, value_name = "PORT", value_parser = port_pattern)]
     publish_rm: Vec<PortPattern>,
     /// Join a network, or change the aliases in one
-    #[arg(long, value_name = "NETWORK", value_parser = network)]
+    #[arg(long, value_name = "NETWORK", value_parser = network, add = names(Names::Networks))]
     network_add: Vec<NetworkArg>,
     /// Leave a network
-    #[arg(long, value_name = "NETWORK")]
+    #[arg(long, value_name = "NETWORK", add = names(Names::Networks))]
     network_rm: Vec<String>,
     /// Add a placement constraint
     #[arg(long, value_name = "CONSTRAINT")]

@@ -4,6 +4,7 @@
 
 use super::Client;
 use crate::{
+    complete::{Names, names},
     failure::{Exit, hinted, usage},
     output::print_bytes,
     spec::Pair,
@@ -40,6 +41,7 @@ pub(crate) struct ExecArgs {
     #[arg(short, long, value_name = "DIRECTORY")]
     workdir: Option<String>,
     /// A task: its id, the beginning of one, or SERVICE.SLOT
+    #[arg(add = names(Names::Tasks))]
     task: String,
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]

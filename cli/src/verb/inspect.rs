@@ -4,6 +4,7 @@
 
 use super::{Client, network, service::InspectFormat};
 use crate::{
+    complete::{Names, names},
     connect::Connection,
     output::{inspected, print},
     view::{node, service, task},
@@ -18,7 +19,7 @@ use tonic::{Code, Status};
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct InspectArgs {
     /// Names or ids
-    #[arg(required = true, value_name = "NAME|ID")]
+    #[arg(required = true, value_name = "NAME|ID", add = names(Names::Tasks))]
     references: Vec<String>,
     /// A template such as '{{.Status.ContainerStatus.ExitCode}}', or json
     #[arg(

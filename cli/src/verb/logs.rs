@@ -4,6 +4,7 @@
 
 use super::{Client, now};
 use crate::{
+    complete::{Names, names},
     output::{note, print_bytes, visible},
     units::{parse_time, rfc3339},
     wire::refused,
@@ -17,6 +18,7 @@ use tokio_stream::StreamExt;
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct LogsArgs {
     /// A task's id, or the beginning of one
+    #[arg(add = names(Names::Tasks))]
     task: String,
     #[command(flatten)]
     options: LogOptions,

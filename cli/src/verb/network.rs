@@ -9,6 +9,7 @@ mod prune;
 mod rm;
 
 pub(crate) use inspect::shown;
+pub(crate) use ls::list_networks;
 
 use super::Client;
 use anyhow::Result;

@@ -6,6 +6,8 @@ mod inspect;
 mod ls;
 mod update;
 
+pub(crate) use ls::list_nodes;
+
 use super::Client;
 use anyhow::Result;
 use shoal_api::v1;

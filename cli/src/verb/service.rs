@@ -15,7 +15,7 @@ mod why;
 #[cfg(test)]
 pub(crate) use create::tests::spec_of;
 pub(crate) use inspect::InspectFormat;
-pub(crate) use ls::{FILTERS, matches};
+pub(crate) use ls::{FILTERS, list_services, matches};
 pub(crate) use ps::{TaskListArgs, list_tasks};
 
 use super::Client;

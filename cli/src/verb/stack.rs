@@ -9,6 +9,8 @@ mod ps;
 mod rm;
 mod services;
 
+pub(crate) use ls::list_stacks;
+
 use super::Client;
 use anyhow::Result;
 

@@ -2,12 +2,16 @@
 //!
 //! The certificate that it held stays good until it expires.
 
-use crate::{context::remove, output::print};
+use crate::{
+    complete::{Names, names},
+    context::remove,
+    output::print,
+};
 use anyhow::Result;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct RmArgs {
-    #[arg(required = true, value_name = "CONTEXT")]
+    #[arg(required = true, value_name = "CONTEXT", add = names(Names::Contexts))]
     contexts: Vec<String>,
 }
 

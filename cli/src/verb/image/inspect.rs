@@ -4,6 +4,7 @@
 
 use super::Client;
 use crate::{
+    complete::{Names, names},
     output::{inspected, print},
     verb::service::InspectFormat,
     view::image::json,
@@ -15,7 +16,7 @@ use shoal_api::v1;
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct InspectArgs {
     /// References or ids
-    #[arg(required = true, value_name = "IMAGE")]
+    #[arg(required = true, value_name = "IMAGE", add = names(Names::Images))]
     images: Vec<String>,
     /// A template such as '{{.Config.Cmd}}', or json
     #[arg(

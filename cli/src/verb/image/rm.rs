@@ -3,7 +3,11 @@
 //! A reference is untagged; the image goes with its last one.
 
 use super::Client;
-use crate::{output::print, wire::refused};
+use crate::{
+    complete::{Names, names},
+    output::print,
+    wire::refused,
+};
 use anyhow::Result;
 use shoal_api::v1;
 
@@ -13,7 +17,7 @@ pub(crate) struct RmArgs {
     #[arg(short, long)]
     force: bool,
     /// References or ids
-    #[arg(required = true, value_name = "IMAGE")]
+    #[arg(required = true, value_name = "IMAGE", add = names(Names::Images))]
     images: Vec<String>,
 }
 

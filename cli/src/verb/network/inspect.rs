@@ -4,6 +4,7 @@
 
 use super::Client;
 use crate::{
+    complete::{Names, names},
     output::{inspected, print},
     verb::service::InspectFormat,
     view::network::{Member, json},
@@ -16,7 +17,7 @@ use shoal_api::v1;
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct InspectArgs {
     /// Names or ids
-    #[arg(required = true, value_name = "NETWORK")]
+    #[arg(required = true, value_name = "NETWORK", add = names(Names::Networks))]
     networks: Vec<String>,
     /// A template such as '{{.Name}}', or json
     #[arg(

@@ -3,7 +3,12 @@
 //! One that a service joins is refused by the manager, with the services' names.
 
 use super::Client;
-use crate::{output::print, verb::request_id, wire::refused};
+use crate::{
+    complete::{Names, names},
+    output::print,
+    verb::request_id,
+    wire::refused,
+};
 use anyhow::Result;
 use shoal_api::v1;
 use tonic::Code;
@@ -14,7 +19,7 @@ pub(crate) struct RmArgs {
     #[arg(short, long)]
     force: bool,
     /// Names or ids
-    #[arg(required = true, value_name = "NETWORK")]
+    #[arg(required = true, value_name = "NETWORK", add = names(Names::Networks))]
     networks: Vec<String>,
 }
 

@@ -4,6 +4,7 @@
 
 use super::Client;
 use crate::{
+    complete::{Names, names},
     output::{inspected, print},
     verb::{now, service::InspectFormat},
     view::node::{json, pretty},
@@ -15,7 +16,7 @@ use shoal_api::v1;
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct InspectArgs {
     /// Host names or ids, or self
-    #[arg(default_value = "self", value_name = "NODE")]
+    #[arg(default_value = "self", value_name = "NODE", add = names(Names::Nodes))]
     nodes: Vec<String>,
     /// A template such as '{{.Status.State}}', or json
     #[arg(

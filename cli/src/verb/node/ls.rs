@@ -4,6 +4,7 @@
 
 use super::Client;
 use crate::{
+    connect::Connection,
     filter::{FilterArgs, label_matches},
     output::{ListArgs, print},
     view::node::{Summary, listing},
@@ -25,14 +26,7 @@ pub(crate) async fn run(client: &Client, args: LsArgs) -> Result<()> {
     args.filter
         .check(&["id", "label", "name", "node.label", "role"])?;
     let connection = client.connect().await?;
-    let stream = connection
-        .control()
-        .list_nodes(v1::ListNodesRequest {})
-        .await
-        .map_err(refused)?
-        .into_inner();
-    let nodes = collect(stream, |batch| batch.nodes).await?;
-    let mut nodes: Vec<_> = nodes.into_iter().map(node_summary).collect::<Result<_>>()?;
+    let mut nodes = list_nodes(&connection).await?;
     nodes.retain(|summary| args.filter.pass(|key, value| matches(summary, key, value)));
     nodes.sort_by(|a: &Summary, b: &Summary| {
         hostname(a)
@@ -40,6 +34,17 @@ pub(crate) async fn run(client: &Client, args: LsArgs) -> Result<()> {
             .then_with(|| a.node.id.cmp(&b.node.id))
     });
     print(&listing(&nodes).render(&args.list)?)
+}
+
+pub(crate) async fn list_nodes(connection: &Connection) -> Result<Vec<Summary>> {
+    let stream = connection
+        .control()
+        .list_nodes(v1::ListNodesRequest {})
+        .await
+        .map_err(refused)?
+        .into_inner();
+    let nodes = collect(stream, |batch| batch.nodes).await?;
+    nodes.into_iter().map(node_summary).collect()
 }
 
 fn hostname(summary: &Summary) -> &str {

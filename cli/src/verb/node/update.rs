@@ -4,6 +4,7 @@
 
 use super::{AvailabilityArg, Client};
 use crate::{
+    complete::{Names, names},
     failure::usage,
     output::print,
     spec::{Pair, pair},
@@ -28,6 +29,7 @@ pub(crate) struct UpdateArgs {
     #[arg(long, hide = true)]
     role: Option<String>,
     /// Host name or id, or self
+    #[arg(add = names(Names::Nodes))]
     node: String,
 }
 

@@ -4,6 +4,7 @@
 
 use super::{Client, WaitArgs, warn};
 use crate::{
+    complete::{Names, names},
     failure::usage,
     output::print,
     spec::{CreateLists, TaskFlags, invented_name},
@@ -34,6 +35,7 @@ pub(crate) struct CreateArgs {
     #[command(flatten)]
     wait: WaitArgs,
     /// Image to run
+    #[arg(add = names(Names::Images))]
     image: String,
     /// Replaces the image's command
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -4,6 +4,7 @@
 
 use super::Client;
 use crate::{
+    complete::{Names, names},
     output::{Template, inspected, print},
     verb::now,
     view::service::{json, pretty},
@@ -15,7 +16,7 @@ use shoal_api::v1;
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct InspectArgs {
     /// Names or ids
-    #[arg(required = true, value_name = "SERVICE")]
+    #[arg(required = true, value_name = "SERVICE", add = names(Names::Services))]
     services: Vec<String>,
     /// A template such as '{{.Spec.Name}}', or json
     #[arg(

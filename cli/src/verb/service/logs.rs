@@ -3,7 +3,10 @@
 //! Each line has its origin before it; `shoal logs` is the same without.
 
 use super::Client;
-use crate::verb::logs::{LogOptions, Origin, show};
+use crate::{
+    complete::{Names, names},
+    verb::logs::{LogOptions, Origin, show},
+};
 use anyhow::Result;
 use shoal_api::v1::{self, logs_request::Of};
 
@@ -25,6 +28,7 @@ pub(crate) struct LogsArgs {
     options: LogOptions,
     /// A service's name or id, or a task's id
     #[arg(value_name = "SERVICE|TASK")]
+    #[arg(add = names(Names::Services))]
     reference: String,
 }
 

@@ -4,6 +4,7 @@
 
 use super::Client;
 use crate::{
+    complete::{Names, names},
     connect::Connection,
     filter::FilterArgs,
     output::{ListArgs, print},
@@ -17,7 +18,7 @@ use shoal_api::v1;
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct PsArgs {
     /// Names or ids
-    #[arg(required = true, value_name = "SERVICE")]
+    #[arg(required = true, value_name = "SERVICE", add = names(Names::Services))]
     services: Vec<String>,
     #[command(flatten)]
     show: TaskListArgs,

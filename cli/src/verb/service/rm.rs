@@ -4,6 +4,7 @@
 
 use super::Client;
 use crate::{
+    complete::{Names, names},
     connect::Connection,
     output::print,
     progress::{GoneArgs, until_gone},
@@ -16,7 +17,7 @@ use shoal_api::v1;
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct RmArgs {
     /// Names or ids
-    #[arg(required = true, value_name = "SERVICE")]
+    #[arg(required = true, value_name = "SERVICE", add = names(Names::Services))]
     services: Vec<String>,
     #[command(flatten)]
     gone: GoneArgs,

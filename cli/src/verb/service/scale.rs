@@ -3,7 +3,12 @@
 //! One transaction, then one wait for all of them.
 
 use super::{Client, WaitArgs};
-use crate::{output::print, verb::request_id, wire::refused};
+use crate::{
+    complete::{Names, names},
+    output::print,
+    verb::request_id,
+    wire::refused,
+};
 use anyhow::Result;
 use shoal_api::v1;
 
@@ -11,7 +16,7 @@ use shoal_api::v1;
 pub(crate) struct ScaleArgs {
     #[command(flatten)]
     wait: WaitArgs,
-    #[arg(required = true, value_name = "SERVICE=REPLICAS", value_parser = scale)]
+    #[arg(required = true, value_name = "SERVICE=REPLICAS", value_parser = scale, add = names(Names::Services))]
     scales: Vec<v1::Scale>,
 }
 

@@ -4,6 +4,7 @@
 
 use super::{Client, WaitArgs, warn};
 use crate::{
+    complete::{Names, names},
     failure::usage,
     output::print,
     spec::{TaskFlags, UpdateLists, Words, words},
@@ -38,6 +39,7 @@ pub(crate) struct UpdateArgs {
     #[command(flatten)]
     wait: WaitArgs,
     /// Name or id
+    #[arg(add = names(Names::Services))]
     service: String,
 }
 

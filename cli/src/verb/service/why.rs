@@ -4,6 +4,7 @@
 
 use super::Client;
 use crate::{
+    complete::{Names, names},
     output::{Column, ListArgs, Listing, print},
     units::human_duration,
     view::short_id,
@@ -16,6 +17,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct WhyArgs {
     /// Name or id
+    #[arg(add = names(Names::Services))]
     service: String,
     #[command(flatten)]
     list: ListArgs,

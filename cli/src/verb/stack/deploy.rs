@@ -4,6 +4,7 @@
 
 use super::Client;
 use crate::{
+    complete::{Names, names},
     compose_files::ComposeArgs,
     failure::usage,
     output::print,
@@ -34,6 +35,7 @@ pub(crate) struct DeployArgs {
     #[command(flatten)]
     wait: WaitArgs,
     /// The stack's name (the file's `name` if not given)
+    #[arg(add = names(Names::Stacks))]
     stack: Option<String>,
 }
 

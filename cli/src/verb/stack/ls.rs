@@ -4,6 +4,7 @@
 
 use super::Client;
 use crate::{
+    connect::Connection,
     output::{ListArgs, print},
     verb::now,
     view::stack::listing,
@@ -20,12 +21,16 @@ pub(crate) struct LsArgs {
 
 pub(crate) async fn run(client: &Client, args: LsArgs) -> Result<()> {
     let connection = client.connect().await?;
+    let stacks = list_stacks(&connection).await?;
+    print(&listing(&stacks, now()).render(&args.list)?)
+}
+
+pub(crate) async fn list_stacks(connection: &Connection) -> Result<Vec<v1::StackSummary>> {
     let stream = connection
         .control()
         .list_stacks(v1::ListStacksRequest {})
         .await
         .map_err(refused)?
         .into_inner();
-    let stacks = collect(stream, |batch| batch.stacks).await?;
-    print(&listing(&stacks, now()).render(&args.list)?)
+    collect(stream, |batch| batch.stacks).await
 }

@@ -3,12 +3,16 @@
 //! The same list as `service ps`, over all services of the stack.
 
 use super::Client;
-use crate::verb::service::{TaskListArgs, list_tasks};
+use crate::{
+    complete::{Names, names},
+    verb::service::{TaskListArgs, list_tasks},
+};
 use anyhow::Result;
 use shoal_api::v1;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct PsArgs {
+    #[arg(add = names(Names::Stacks))]
     stack: String,
     #[command(flatten)]
     show: TaskListArgs,

@@ -4,6 +4,7 @@
 
 use super::Client;
 use crate::{
+    complete::{Names, names},
     connect::Connection,
     output::print,
     progress::{GoneArgs, until_gone},
@@ -16,7 +17,7 @@ use shoal_api::v1;
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct RmArgs {
     /// Names or ids
-    #[arg(required = true, value_name = "STACK")]
+    #[arg(required = true, value_name = "STACK", add = names(Names::Stacks))]
     stacks: Vec<String>,
     #[command(flatten)]
     gone: GoneArgs,

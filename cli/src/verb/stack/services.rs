@@ -4,6 +4,7 @@
 
 use super::Client;
 use crate::{
+    complete::{Names, names},
     filter::FilterArgs,
     output::{ListArgs, print},
     verb::service::{FILTERS, matches},
@@ -19,6 +20,7 @@ pub(crate) struct ServicesArgs {
     filter: FilterArgs,
     #[command(flatten)]
     list: ListArgs,
+    #[arg(add = names(Names::Stacks))]
     stack: String,
 }
 

@@ -3,7 +3,11 @@
 //! One that a container uses is refused by the daemon.
 
 use super::Client;
-use crate::{output::print, wire::refused};
+use crate::{
+    complete::{Names, names},
+    output::print,
+    wire::refused,
+};
 use anyhow::Result;
 use shoal_api::v1;
 
@@ -12,7 +16,7 @@ pub(crate) struct RmArgs {
     /// A volume that is not there is no failure
     #[arg(short, long)]
     force: bool,
-    #[arg(required = true, value_name = "VOLUME")]
+    #[arg(required = true, value_name = "VOLUME", add = names(Names::Volumes))]
     volumes: Vec<String>,
 }
 
