@@ -6,7 +6,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
-use shoal_tests::{CRASH_POINTS, Host, HostOptions, PATIENCE, json_lines, text, until};
+use shoal_tests::{CRASH_POINTS, Host, HostOptions, Netns, PATIENCE, json_lines, text, until};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -47,7 +47,9 @@ fn acts(point: &str) -> Result<&'static [Act]> {
         "worker.leave" | "worker.forget" => &[Act::Remove],
         "worker.open" => &[Act::Restart],
         "worker.assign" | "worker.disk" | "worker.take" | "worker.fetch" | "worker.create"
-        | "worker.ports" | "worker.start" | "worker.report" => &[Act::Create, Act::Update],
+        | "worker.attach" | "worker.ports" | "worker.start" | "worker.report" => &[Act::Create, Act::Update],
+        "worker.detach" => &[Act::End, Act::Update],
+        "worker.tables" => &[Act::Create, Act::Update, Act::Remove],
         "manager.write" => &[Act::Create, Act::Remove, Act::Update],
         "manager.assign" | "manager.report" => &[Act::Create, Act::Update, Act::Remove],
         _ => bail!("{point}: no act is known that reaches it"),
@@ -87,7 +89,12 @@ impl Life {
         host.start_daemon()?;
         host.import_busybox("busybox:1")?;
         host.import_busybox("busybox:2")?;
-        host.create("count", &["--replicas", "2"], &["sh", "-c", COUNT])?;
+        host.shoal(&["network", "create", "blue"])?;
+        host.create(
+            "count",
+            &["--network", "blue", "--replicas", "2"],
+            &["sh", "-c", COUNT],
+        )?;
         let mut life = Self {
             host,
             bystanders: Vec::new(),
@@ -132,6 +139,8 @@ impl Life {
     fn create(&self, name: &str) -> Result<Output> {
         let flags = [
             "-d",
+            "--network",
+            "blue",
             "--stop-signal",
             "TERM",
             "--restart-delay",
@@ -214,7 +223,20 @@ impl Life {
             self.bystanders
         );
         ensure!(self.host.daemon_lives()?, "{}", self.host.daemon_log());
-        Ok(())
+        self.found_by_name()
+    }
+
+    /// The subject's names lead to the one task that it has, and nowhere else.
+    fn found_by_name(&self) -> Result<()> {
+        let task = self.ready(&self.service)?;
+        let mut own = self.host.task_net(&task)?.addresses()?;
+        own.sort();
+        let asker = Netns::of(&self.bystanders[0].pid)?;
+        until("the name to lead to the task", PATIENCE, || {
+            let found = asker.lookup(&format!("tasks.{}", self.service))?;
+            ensure!(found == own, "{found:?}, expected {own:?}");
+            Ok(())
+        })
     }
 
     /// Somebody has died at the point; a daemon that did is started anew.

@@ -5,10 +5,11 @@
 
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
-use shoal_tests::{Host, PATIENCE, busybox_root, dist, until};
+use shoal_tests::{ECHO, Host, Netns, PATIENCE, busybox_root, dist, echo_over, until};
 use std::{
     collections::BTreeSet,
     fs::{self, File},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
 };
@@ -91,8 +92,9 @@ fn succeeded(output: Output) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-fn sleepers(name: &str) -> [&str; 16] {
-    [
+/// Two that say back what they hear, on a network and behind a port.
+fn echoes<'a>(name: &'a str, publish: &'a str) -> Vec<&'a str> {
+    let mut words = vec![
         "service",
         "create",
         "-q",
@@ -101,15 +103,17 @@ fn sleepers(name: &str) -> [&str; 16] {
         "--replicas",
         "2",
         "--network",
-        "none",
+        "blue",
+        "--publish",
+        publish,
         "--stop-signal",
         "KILL",
         "--mount",
         "type=volume,source=kept,target=/kept",
         "busybox:1",
-        "sleep",
-        "1000000",
-    ]
+    ];
+    words.extend(ECHO);
+    words
 }
 
 /// Every container of the host with its first process and that process's start time.
@@ -144,11 +148,29 @@ fn cgroups(state: &Path) -> BTreeSet<PathBuf> {
         .collect()
 }
 
+/// Somebody says back what is said to the published port.
+fn answers(host: &Netns, port: u16) -> Result<()> {
+    echo_over(&mut host.connect(&format!("127.0.0.1:{port}"))?, "port").with_context(|| port.to_string())
+}
+
 /// What must be the same before and after everything that the other one does.
 fn whole(host: &Host) -> Result<(BTreeSet<String>, BTreeSet<PathBuf>)> {
     let (containers, cgroups) = (containers(host)?, cgroups(&host.state_dir()));
     ensure!(containers.len() == 2, "{containers:?}");
     ensure!(!cgroups.is_empty(), "no cgroups of the first");
+    answers(&host.net()?, 7001)?;
+    let pids = containers.iter().filter_map(|line| line.split(' ').nth(1));
+    for pid in pids {
+        let net = Netns::of(pid)?;
+        let found = net.lookup("tasks.a")?;
+        ensure!(
+            found.len() == 4 && net.addresses()?.iter().all(|own| found.contains(own)),
+            "{found:?}"
+        );
+        for vip in net.lookup("a")? {
+            echo_over(&mut net.connect(&SocketAddr::new(vip, 7).to_string())?, "VIP")?;
+        }
+    }
     Ok((containers, cgroups))
 }
 
@@ -156,7 +178,9 @@ fn whole(host: &Host) -> Result<(BTreeSet<String>, BTreeSet<PathBuf>)> {
 fn neither_touches_what_is_the_others() -> Result<()> {
     let host = Host::with_cluster("side-by-side")?;
     host.import_busybox("busybox:1")?;
-    host.shoal(&sleepers("a"))?;
+    host.shoal(&["network", "create", "blue"])?;
+    host.shoal(&echoes("a", "7001:7"))?;
+    until("its port", PATIENCE, || answers(&host.net()?, 7001))?;
     let before = whole(&host)?;
     let unharmed = |what: &str| -> Result<()> {
         let now = whole(&host).with_context(|| what.to_owned())?;
@@ -170,7 +194,9 @@ fn neither_touches_what_is_the_others() -> Result<()> {
     fs::write(&archive, busybox_root()?)?;
     // The same names as the first has: images, volumes and services are each one's own.
     second.shoal(&["image", "import", &archive.display().to_string(), "busybox:1"])?;
-    second.shoal(&sleepers("a"))?;
+    second.shoal(&["network", "create", "blue"])?;
+    second.shoal(&echoes("a", "7002:7"))?;
+    until("the second's port", PATIENCE, || answers(&host.net()?, 7002))?;
     ensure!(!cgroups(&second.state).is_empty(), "no cgroups of the second");
     unharmed("a second cluster")?;
 
@@ -181,6 +207,9 @@ fn neither_touches_what_is_the_others() -> Result<()> {
         ensure!(running.lines().count() == 2, "{running}");
         Ok(())
     })?;
+    until("the second's port again", PATIENCE, || {
+        answers(&host.net()?, 7002)
+    })?;
     unharmed("the second's crash and its sweep at the start")?;
 
     second.shoal(&["service", "rm", "a"])?;
@@ -190,7 +219,7 @@ fn neither_touches_what_is_the_others() -> Result<()> {
         Ok(())
     })?;
     unharmed("the second's service removed")?;
-    second.shoal(&sleepers("b"))?;
+    second.shoal(&echoes("b", "7002:7"))?;
     second.down(&[])?;
     ensure!(cgroups(&second.state).is_empty(), "{:?}", cgroups(&second.state));
     unharmed("the second's end")?;
@@ -213,7 +242,9 @@ fn neither_touches_what_is_the_others() -> Result<()> {
 fn a_run_directory_named_by_mistake_is_refused() -> Result<()> {
     let mut host = Host::with_cluster("mistaken")?;
     host.import_busybox("busybox:1")?;
-    host.shoal(&sleepers("a"))?;
+    host.shoal(&["network", "create", "blue"])?;
+    host.shoal(&echoes("a", "7001:7"))?;
+    until("its port", PATIENCE, || answers(&host.net()?, 7001))?;
     let before = whole(&host)?;
     let mistaken = |host: &Host, daemon: &str| -> Result<()> {
         let second = Second::new(host);
