@@ -38,7 +38,8 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// Makes both halves what is desired: the ports first, then the kernel by `start`, then the names.
+    /// Makes both halves what is desired: the process first, since one that is there already must not forget any name
+    /// meanwhile, then the kernel by `start`.
     pub(crate) async fn open<E>(
         mut process: Process,
         desired: Desired,
@@ -51,13 +52,12 @@ impl Keeper {
             }
         }
         // What does not serve yet is said by the status, and tried again.
-        drop(process.hold(&tables).await);
+        drop(process.serve(&tables).await);
         let leading = Desired {
             tables: without_ports(&tables, &process.taken()),
             endpoints: desired.endpoints,
         };
         let engine = Arc::new(start(leading).await?);
-        drop(process.answer(&tables).await);
         let keeper = Self {
             process,
             engine: Arc::downgrade(&engine),

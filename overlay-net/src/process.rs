@@ -80,7 +80,14 @@ impl Process {
         }
     }
 
-    /// Holds the ports of these tables: the ones that could be had are known afterwards.
+    /// Has it hold the ports of these tables and answer names from them: the ports that could be had are known
+    /// afterwards.
+    pub(crate) async fn serve(&mut self, tables: &Arc<Tables>) -> Outcome {
+        self.wanted.names = Arc::clone(tables);
+        self.hold(tables).await
+    }
+
+    /// Holds the ports of these tables.
     pub(crate) async fn hold(&mut self, tables: &Arc<Tables>) -> Outcome {
         self.wanted.ports = Arc::clone(tables);
         self.bring().await

@@ -83,15 +83,15 @@ pub(super) async fn run(socket: UdpSocket, backends: Rc<Backends>, limits: Limit
 impl Exchanges {
     async fn carry(&mut self, datagram: &[u8], asker: SocketAddr) -> io::Result<()> {
         let known = self.known.get(&asker);
-        let socket = match known.filter(|exchange| self.backends.has(exchange.backend)) {
-            Some(exchange) => Rc::clone(&exchange.socket),
-            None => self.begin(asker).await?,
+        let Some(exchange) = known.filter(|exchange| self.backends.has(exchange.backend)) else {
+            let socket = self.begin(asker).await?;
+            return socket.send(datagram).await.map(|_length| ());
         };
-        match socket.try_send(datagram) {
+        match exchange.socket.try_send(datagram) {
             Ok(_) => Ok(()),
             // The backend refused the one before this one; the next may be welcome.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                socket.try_send(datagram).map(|_length| ())
+                exchange.socket.try_send(datagram).map(|_length| ())
             }
             Err(error) => Err(error),
         }

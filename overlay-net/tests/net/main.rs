@@ -9,8 +9,12 @@
     reason = "a test fails by panicking"
 )]
 
+mod dns;
 mod endpoints;
 mod heal;
+mod loopback;
+mod names;
 mod ports;
+mod process;
 mod vips;
 mod world;

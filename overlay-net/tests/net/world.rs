@@ -6,6 +6,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -18,9 +19,10 @@ use shoal_overlay_net::desired::{
 };
 use shoal_overlay_net::namespace::{self, Namespace};
 use shoal_overlay_net::rtnl::{LinkAddress, Request, Route, RouteSocket, VethEnd, Via};
-use shoal_overlay_net::{Net, NetConfig};
+use shoal_overlay_net::{NamesState, Net, NetConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+use tokio::task::LocalSet;
 
 /// Anything that waits longer than this has failed.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
@@ -67,7 +69,7 @@ pub(crate) fn in_a_host<F: Future<Output = ()>>(test: impl FnOnce(World) -> F) {
     let world = runtime.block_on(World::new());
     let config = world.config.clone();
     let run = || {
-        runtime.block_on(async {
+        LocalSet::new().block_on(&runtime, async {
             tokio::time::timeout(DEADLINE * 6, test(world))
                 .await
                 .expect("the test takes too long");
@@ -233,6 +235,41 @@ impl World {
             tables.groups.insert(id, Arc::new(group));
         })
         .await;
+    }
+
+    /// Names in a network.
+    pub(crate) async fn names(&mut self, network: &str, records: &[(&str, &[IpAddr])]) {
+        let records = records
+            .iter()
+            .map(|(name, addresses)| (name.parse().unwrap(), addresses.to_vec()));
+        let group = Group {
+            network: network.parse().unwrap(),
+            vip: Addresses::default(),
+            backends: BTreeSet::new(),
+            draining: BTreeSet::new(),
+            records: records.collect(),
+        };
+        let id = format!("names/{network}").parse().unwrap();
+        self.change(|tables| {
+            tables.groups.insert(id, Arc::new(group));
+        })
+        .await;
+    }
+
+    /// The process that serves names and ports.
+    pub(crate) async fn process(&self) -> u32 {
+        let mut status = self.net().status();
+        let serving = status.wait_for(|status| matches!(status.names, NamesState::Serving { .. }));
+        let status = tokio::time::timeout(DEADLINE, serving).await.unwrap().unwrap();
+        match status.names {
+            NamesState::Serving { pid } => pid,
+            NamesState::Starting | NamesState::Down { .. } => unreachable!(),
+        }
+    }
+
+    /// A folder of the test's own.
+    pub(crate) fn folder(&self) -> &Path {
+        self.directory.path()
     }
 
     /// A published port.
