@@ -88,6 +88,7 @@ fn processes(things: &mut BTreeSet<String>) -> Result<()> {
         "shoal-shim",
         "shoal-spawn",
         "shoal-net",
+        "shoal-net-old",
         "shoal",
         "hello",
         "busybox",
