@@ -97,12 +97,6 @@ impl SpecError {
 
 /// Builds both, or says which field cannot be had.
 pub fn build(inputs: &Inputs<'_>) -> Result<Built, SpecError> {
-    if inputs.spec.init {
-        return Err(SpecError::new(
-            "init",
-            "an init inside the container is not built into this version; use an image whose program reaps its children",
-        ));
-    }
     let process = first_process(inputs)?;
     let mut config = oci::SpecBuilder::default()
         .version(OCI_VERSION)
@@ -147,6 +141,7 @@ fn first_process(inputs: &Inputs<'_>) -> Result<FinalProcess, SpecError> {
         apparmor: None,
         selinux: None,
         oom_score_adj: oom_score_adj(spec)?,
+        init: spec.init,
         terminal: spec.tty,
         seccomp: true,
         seccomp_flags: 0,

@@ -39,6 +39,9 @@ pub struct FinalProcess {
     pub selinux: Option<String>,
     /// Written to `/proc/self/oom_score_adj`.
     pub oom_score_adj: i32,
+    /// Whether a process of ours is in its place, passes signals on to it, and reaps what it leaves.
+    #[serde(default)]
+    pub init: bool,
     /// Whether it has a controlling terminal.
     pub terminal: bool,
     /// Whether the seccomp program in the container's `seccomp.bpf` is loaded.

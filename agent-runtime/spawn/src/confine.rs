@@ -19,6 +19,7 @@ use shoal_run_dir::process::{Capabilities, FinalProcess};
 use shoal_run_dir::report::Report;
 
 use crate::failure::{Doing, Failure};
+use crate::init;
 use crate::label;
 use crate::lookup;
 use crate::report::ReportPipe;
@@ -83,6 +84,11 @@ pub(crate) fn become_program(
     }
     armed.reached("spawn.exec.4-confined");
     report.send(&Report::Ready);
+    if process.init
+        && let Err(failure) = init::split()
+    {
+        return failure;
+    }
     let error = program.execute();
     let command = process.args.first().map_or("", String::as_str);
     match Errno::from_io_error(&error) {

@@ -10,15 +10,19 @@ use shoal_run_dir::process::FinalProcess;
 
 use crate::failure::{Doing, Failure};
 
-/// Sets them for the next `execve` of this thread.
+/// Sets them for the next `execve` of this thread; AppArmor's at once where there is an init, which executes nothing.
 pub(crate) fn set(process: &FinalProcess) -> Result<(), Failure> {
     if let Some(profile) = &process.apparmor {
-        let file = match attribute("self/attr/apparmor/exec") {
+        let (name, verb) = match process.init {
+            true => ("current", "changeprofile"),
+            false => ("exec", "exec"),
+        };
+        let file = match attribute(&format!("self/attr/apparmor/{name}")) {
             // Linux 5.1 gave each module a directory of its own.
-            Err(Errno::NOENT) => attribute("self/attr/exec"),
+            Err(Errno::NOENT) => attribute(&format!("self/attr/{name}")),
             other => other,
         };
-        write(file, &format!("exec {profile}"))
+        write(file, &format!("{verb} {profile}"))
             .doing(format_args!("changing to AppArmor profile {profile}"))?;
     }
     if let Some(context) = &process.selinux {

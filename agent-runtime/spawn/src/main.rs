@@ -12,6 +12,7 @@ mod devices;
 mod exec;
 mod executor;
 mod failure;
+mod init;
 mod label;
 mod lookup;
 mod report;

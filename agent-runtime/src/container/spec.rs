@@ -64,7 +64,7 @@ pub struct ContainerSpec {
     /// Whether its root file system may not be written.
     #[serde(default)]
     pub read_only_root: bool,
-    /// Whether a small init reaps and forwards signals as pid 1.
+    /// Whether a small init is process 1, which passes signals on to the program and reaps what it leaves.
     #[serde(default)]
     pub init: bool,
     /// Whether it gets a terminal; stdout and stderr are then one stream, and whoever attaches can write to it.

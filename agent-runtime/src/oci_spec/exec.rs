@@ -34,6 +34,7 @@ pub fn build_exec(inputs: &ExecInputs<'_>) -> Result<FinalProcess, SpecError> {
     let mut process = FinalProcess {
         args: exec.args.clone(),
         env: env(inputs)?,
+        init: false,
         terminal: exec.tty.is_some(),
         ..first.clone()
     };

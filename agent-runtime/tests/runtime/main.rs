@@ -14,6 +14,7 @@ mod crash;
 mod exec;
 mod failure;
 mod golden;
+mod init;
 mod life;
 mod logs;
 mod network;

@@ -55,6 +55,86 @@ pub(crate) fn clone_process(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::R
     }
 }
 
+/// A child of our own, `None` in it: where the filter is loaded already, which lets no `clone3` through.
+pub(crate) fn fork() -> io::Result<Option<Pid>> {
+    // SAFETY: the process has one thread, so the child finds every lock of the C library free.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        pid => Ok(Pid::from_raw(pid)),
+    }
+}
+
+/// Ends this process at once: nothing of what its parent had begun is written or run again.
+pub(crate) fn exit(code: i32) -> ! {
+    // SAFETY: runs nothing, and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Sends any signal, real-time ones included; a process that has ended is no error.
+pub(crate) fn kill(process: Pid, signal: i32) {
+    // SAFETY: the kernel checks both numbers.
+    unsafe { libc::kill(process.as_raw_nonzero().get(), signal) };
+}
+
+/// Blocks every signal that may be waited for: all but those that the kernel raises for a fault of our own.
+pub(crate) fn block_signals() {
+    let set = awaited();
+    // SAFETY: the set is initialised; the old mask is not asked for.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const set, ptr::null_mut()) };
+}
+
+/// Waits for the next of the blocked signals; none if something else woke us.
+pub(crate) fn next_signal() -> Option<i32> {
+    let set = awaited();
+    // SAFETY: the set is initialised; what else is known of the signal is not asked for.
+    let number = unsafe { libc::sigwaitinfo(&raw const set, ptr::null_mut()) };
+    (number > 0).then_some(number)
+}
+
+fn awaited() -> libc::sigset_t {
+    // SAFETY: an all-zero sigset_t is valid storage, and sigfillset fills it below.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is ours.
+    unsafe { libc::sigfillset(&raw mut set) };
+    for fault in [
+        libc::SIGBUS,
+        libc::SIGFPE,
+        libc::SIGILL,
+        libc::SIGSEGV,
+        libc::SIGSYS,
+        libc::SIGTRAP,
+    ] {
+        // SAFETY: the set is ours, the signal exists.
+        unsafe { libc::sigdelset(&raw mut set, fault) };
+    }
+    set
+}
+
+/// What is seen of this process in a list of processes: its name, and in the place of what it was called with, this.
+/// Without a readable `/proc` it stays as it was.
+pub(crate) fn set_command_line(text: &str) {
+    let name = CString::new(text).unwrap_or_default();
+    let _only_a_name = rustix::thread::set_name(&name);
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The name, in parentheses, may hold anything; the fields after it start with the third.
+    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let mut fields = after_name
+        .split_ascii_whitespace()
+        .map(|field| field.parse::<usize>().ok());
+    let (Some(Some(start)), Some(Some(end))) = (fields.nth(48 - 3), fields.next()) else {
+        return;
+    };
+    let room = end.saturating_sub(start);
+    if start == 0 || room <= text.len() {
+        return;
+    }
+    let place = ptr::with_exposed_provenance_mut::<u8>(start);
+    // SAFETY: the kernel put our arguments there, on the stack, and nothing refers to them any more.
+    unsafe { ptr::write_bytes(place, 0, room) };
+    // SAFETY: as above, and the text is shorter than the room.
+    unsafe { ptr::copy_nonoverlapping(text.as_ptr(), place, text.len()) };
+}
+
 /// A mount namespace of our own.
 pub(crate) fn unshare_mounts() -> io::Result<()> {
     // SAFETY: unsharing mounts does not touch the descriptor table or memory.
@@ -115,6 +195,15 @@ pub(crate) fn set_rlimit(resource: u32, soft: u64, hard: u64) -> io::Result<()> 
     };
     // SAFETY: as the first call.
     match unsafe { libc::prlimit64(0, resource, &raw const lowered, ptr::null_mut()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Closes every descriptor from this one on, whoever takes it for open: for one that uses none of them any more.
+pub(crate) fn close_from(first: u32) -> io::Result<()> {
+    // SAFETY: its caller goes on with system calls only, and ends without giving up what it owned.
+    match unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

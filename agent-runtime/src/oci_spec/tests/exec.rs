@@ -7,6 +7,7 @@ use crate::exec::{ExecSpec, TerminalSize};
 fn world() -> World {
     World::with(|world| {
         world.spec.tty = true;
+        world.spec.init = true;
         world.spec.workdir = Some("/srv".into());
         world.spec.env = vec![("A".into(), "1".into())];
         world.spec.limits.ulimits = vec![Ulimit {
@@ -45,6 +46,7 @@ fn an_exec_is_confined_as_the_first_process() {
     let expect = FinalProcess {
         args: words("id -u"),
         env: words(&format!("{path} HOSTNAME=box A=1 HOME=/root")),
+        init: false,
         terminal: false,
         ..world().built().process
     };

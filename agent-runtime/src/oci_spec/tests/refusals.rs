@@ -5,7 +5,6 @@ use super::*;
 
 #[test]
 fn what_cannot_be_had_is_refused_by_field() {
-    check_refused(|world| world.spec.init = true, "init", "not built");
     check_refused(
         |world| world.spec.cap_add = words("WARP"),
         "cap_add, cap_drop",
