@@ -5,6 +5,8 @@
 //! anything. A worker refuses a position older than the one it holds.
 
 mod assignment;
+mod batch;
+mod reach;
 pub mod report;
 mod sessions;
 mod tables;
@@ -12,6 +14,7 @@ mod tables;
 mod tests;
 
 pub use assignment::{Assignments, Position, TaskAssignment};
+pub use reach::tables_for;
 pub use report::TaskReport;
 pub use sessions::Sessions;
 pub use tables::{NetworkTables, TableEndpoint, TableNetwork, TableService, TableUse, TablesDiff};

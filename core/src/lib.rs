@@ -5,6 +5,7 @@
 //! can be replayed and the same state always gives the same bytes.
 
 pub mod allocator;
+pub mod check;
 pub mod constraint;
 pub mod dispatcher;
 pub mod explain;

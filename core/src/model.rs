@@ -26,8 +26,8 @@ pub use container::{
 pub use id::{ClusterId, IdGen, NetworkId, NodeId, ParseIdError, RequestId, ServiceId, StackId, TaskId};
 pub use meta::{Labels, Meta, Version};
 pub use network::{
-    AddressPools, Addresses, Attachment, EndpointMode, INGRESS, Network, NetworkDriver, NetworkSpec, NetworkStatus,
-    NetworkUse, ResolvedUse, Rest, ServiceEndpoint,
+    AddressPools, Addresses, Attachment, EndpointMode, INGRESS, Network, NetworkDriver, NetworkSpec,
+    NetworkStatus, NetworkUse, ResolvedUse, Rest, ServiceEndpoint,
 };
 pub use node::{
     Availability, ManagerStatus, Node, NodeDescription, NodeProblem, NodeSpec, NodeState, NodeStatus,

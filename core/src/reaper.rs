@@ -106,7 +106,10 @@ pub(crate) fn reap_revisions(draft: &mut Draft<'_>, id: &ServiceId) {
 /// Deletes a removed network once nobody holds an address of it and none rests. Says when that will be, if it is only
 /// the rest that is missing.
 pub(crate) fn reap_network(draft: &mut Draft<'_>, id: &NetworkId) -> Option<Timestamp> {
-    let network = draft.view().network(id).filter(|network| network.status.removed)?;
+    let network = draft
+        .view()
+        .network(id)
+        .filter(|network| network.status.removed)?;
     if draft.view().holders(id).next().is_some() {
         return None;
     }

@@ -10,18 +10,19 @@ mod network;
 mod node;
 mod service;
 mod stack;
-mod transaction;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
 use crate::{
     model::{
-        Cluster, ClusterSpec, IdGen, NetworkId, NetworkSpec, Node, NodeId, NodeSpec, ServiceId, ServiceSpec, StackId, StackSpec,
-        Timestamp, Version, WallTime,
+        Cluster, ClusterSpec, IdGen, NetworkId, NetworkSpec, Node, NodeId, NodeSpec, ServiceId, ServiceSpec,
+        StackId, StackSpec, Timestamp, Version, WallTime,
     },
     refusal::{Refusal, RefusalCode},
     store::{Change, StoreView},
 };
+pub use cluster::upgrade;
 use transaction::Transaction;
 
 /// Changes in one user's transaction; a larger one would hold up everyone else's.

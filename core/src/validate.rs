@@ -69,7 +69,11 @@ pub fn description(description: &NodeDescription) -> Vec<FieldFault> {
         for (part, text) in [("what", &problem.what), ("remedy", &problem.remedy)] {
             if text.len() > MAX_PROBLEM_BYTES || text.chars().any(char::is_control) {
                 let found = format!("{} bytes: {text:.64?}", text.len());
-                faults.expected(format!("problems[{n}].{part}"), "one line of at most 1024 bytes", found);
+                faults.expected(
+                    format!("problems[{n}].{part}"),
+                    "one line of at most 1024 bytes",
+                    found,
+                );
             }
         }
     }

@@ -137,7 +137,11 @@ impl Numbers {
 
 /// When the last of them has rested.
 pub(crate) fn resting_until(resting: &[Rest], now: Timestamp) -> Option<Timestamp> {
-    resting.iter().map(|rest| rest.until).filter(|until| *until > now).max()
+    resting
+        .iter()
+        .map(|rest| rest.until)
+        .filter(|until| *until > now)
+        .max()
 }
 
 impl Pool {
@@ -184,7 +188,11 @@ impl Pool {
         self.changed = true;
         let until = now.after(REST);
         let place = self.resting.partition_point(|rest| rest.last < number);
-        let inside = self.resting.get(place).copied().filter(|rest| rest.first <= number);
+        let inside = self
+            .resting
+            .get(place)
+            .copied()
+            .filter(|rest| rest.first <= number);
         let mut parts = vec![Rest {
             first: number,
             last: number,
@@ -193,10 +201,19 @@ impl Pool {
         if let Some(around) = inside {
             self.resting.remove(place);
             if around.first < number {
-                parts.insert(0, Rest { last: number - 1, ..around });
+                parts.insert(
+                    0,
+                    Rest {
+                        last: number - 1,
+                        ..around
+                    },
+                );
             }
             if number < around.last {
-                parts.push(Rest { first: number + 1, ..around });
+                parts.push(Rest {
+                    first: number + 1,
+                    ..around
+                });
             }
         }
         self.resting.splice(place..place, parts);
@@ -247,15 +264,22 @@ impl Pool {
 /// The highest number that has an address in every range of the network. Neither the address of a range itself nor
 /// IPv4's last one, its broadcast address, is anybody's.
 fn highest(network: &Network) -> u32 {
-    let of_length = |bits: u8| 1_u32.checked_shl(u32::from(bits)).map_or(u32::MAX, |size| size - 1);
+    let of_length = |bits: u8| {
+        1_u32
+            .checked_shl(u32::from(bits))
+            .map_or(u32::MAX, |size| size - 1)
+    };
     let v4 = network.status.v4.map(|net| of_length(32 - net.prefix_len()) - 1);
     let v6 = network.status.v6.map(|net| of_length(128 - net.prefix_len()));
     v4.into_iter().chain(v6).min().unwrap_or(0)
 }
 
 /// What a number stands for.
-fn addresses(network: &Network, number: u32) -> Addresses {
-    let v4 = network.status.v4.map(|net| Ipv4Addr::from(u32::from(net.network()) + number));
+pub(crate) fn addresses(network: &Network, number: u32) -> Addresses {
+    let v4 = network
+        .status
+        .v4
+        .map(|net| Ipv4Addr::from(u32::from(net.network()) + number));
     let v6 = network
         .status
         .v6

@@ -40,6 +40,7 @@ impl Taken {
     pub(crate) fn choose_v4(&mut self, pools: &[Ipv4Net], length: u8) -> Option<Ipv4Net> {
         let first = pools
             .iter()
+            .filter(|pool| pool.prefix_len() <= length)
             .find_map(|pool| first_free(&self.v4, span(IpNet::V4(*pool)), 32 - length))?;
         let net = Ipv4Net::new(Ipv4Addr::from(u32::try_from(first).ok()?), length).ok()?;
         self.add(IpNet::V4(net));

@@ -69,6 +69,16 @@ pub struct TablesDiff {
 }
 
 impl TablesDiff {
+    /// Everything, for a worker that has nothing.
+    pub fn full(tables: NetworkTables) -> Self {
+        Self {
+            pools: Some(tables.pools),
+            networks: all(tables.networks),
+            services: all(tables.services),
+            endpoints: all(tables.endpoints),
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.pools.is_none()
             && self.networks.is_empty()
@@ -87,6 +97,10 @@ impl NetworkTables {
         put_all(&mut self.services, &diff.services);
         put_all(&mut self.endpoints, &diff.endpoints);
     }
+}
+
+fn all<K: Ord, V>(from: BTreeMap<K, V>) -> BTreeMap<K, Option<V>> {
+    from.into_iter().map(|(key, value)| (key, Some(value))).collect()
 }
 
 fn put_all<K: Ord + Clone, V: Clone>(into: &mut BTreeMap<K, V>, from: &BTreeMap<K, Option<V>>) {

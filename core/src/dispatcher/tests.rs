@@ -31,6 +31,7 @@ impl World {
             meta: Meta::default(),
             task: TaskSpec::default(),
             ports: Vec::new(),
+            networks: Vec::new(),
         };
         let task = Task {
             id: TaskId::mint(&mut ids),
@@ -39,6 +40,7 @@ impl World {
             revision: 1,
             slot: Slot::Replica(1),
             node: Some(node.clone()),
+            attachments: Vec::new(),
             desired: DesiredState::Ready,
             status: status(TaskState::Assigned, 0),
             not_before: Some(Timestamp(5)),

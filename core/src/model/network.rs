@@ -152,8 +152,8 @@ pub struct AddressPools {
 }
 
 impl Default for AddressPools {
-    /// A range that few others use; 1,022 addresses for each of 1,024 networks. No IPv6: its pool is random, so that only
-    /// who makes the cluster can choose it.
+    /// A range that few others use: 1,022 addresses for each of 896 networks, and an eighth of it for `ingress`. No IPv6:
+    /// its pool is random, so that only who makes the cluster can choose it.
     fn default() -> Self {
         let pool = Ipv4Net::new_assert(Ipv4Addr::new(10, 128, 0, 0), 12);
         Self {

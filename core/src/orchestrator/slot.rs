@@ -9,7 +9,8 @@
 use super::{
     global,
     tasks::{
-        Heritage, NodeStanding, attach, create, is_live, is_stopped, lacks_address, node_standing, of_slot, stop,
+        Heritage, NodeStanding, attach, create, is_live, is_stopped, lacks_address, node_standing, of_slot,
+        stop,
     },
 };
 use crate::{
@@ -185,11 +186,7 @@ pub(crate) fn must_leave(view: &StoreView, task: &Task) -> Option<&'static str> 
 }
 
 /// Lets a held task go once nothing holds it, and gives it the addresses that it waits for.
-fn promote(
-    draft: &mut Draft<'_>,
-    service: &Service,
-    task: &Task,
-) -> (Option<Timestamp>, Option<Lack>) {
+fn promote(draft: &mut Draft<'_>, service: &Service, task: &Task) -> (Option<Timestamp>, Option<Lack>) {
     let mut next = task.clone();
     let mut again_at = None;
     let lack = lacks_address(task).then(|| attach(draft, &mut next)).flatten();

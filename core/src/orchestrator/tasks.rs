@@ -6,8 +6,8 @@
 use crate::{
     allocator::Lack,
     model::{
-        DesiredState, Meta, NetworkId, Node, NodeState, Restarts, Service, Slot, Task, TaskId, TaskState, TaskStatus,
-        Timestamp, WaitCode,
+        DesiredState, Meta, NetworkId, Node, NodeState, Restarts, Service, Slot, Task, TaskId, TaskState,
+        TaskStatus, Timestamp, WaitCode,
     },
     planner::Draft,
     store::StoreView,

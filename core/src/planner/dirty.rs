@@ -141,7 +141,9 @@ impl Dirty {
 
     /// An address of the network was given back.
     fn freed(&mut self, view: &StoreView, network: &NetworkId) {
-        let removed = view.network(network).is_some_and(|network| network.status.removed);
+        let removed = view
+            .network(network)
+            .is_some_and(|network| network.status.removed);
         if removed || self.hungry.contains_key(network) {
             self.networks.insert(network.clone());
         }

@@ -2,12 +2,13 @@
 //! tokens are made by the shell and only stored here.
 
 use super::{
-    Response, check_version, network,
+    RequestContext, Response, check_version, network,
     transaction::{Planned, Transaction},
 };
 use crate::{
     model::{Cluster, ClusterSpec, INGRESS, NetworkSpec, Node, Version},
     refusal::{Refusal, RefusalCode},
+    store::{Change, StoreView},
     validate,
 };
 
@@ -24,14 +25,32 @@ pub(super) fn bootstrap(tx: &mut Transaction<'_>, cluster: &Cluster, node: &Node
     }
     tx.put(cluster.clone());
     tx.put(node.clone());
+    add_ingress(tx, cluster)?;
+    Ok(Response::Node { id: node.id.clone() })
+}
+
+fn add_ingress(tx: &mut Transaction<'_>, cluster: &Cluster) -> Planned<()> {
     let ingress = NetworkSpec {
         name: INGRESS.to_owned(),
         ipv6: cluster.spec.pools.v6.is_some(),
         ingress: true,
         ..NetworkSpec::default()
     };
-    network::created(tx, ingress, None)?;
-    Ok(Response::Node { id: node.id.clone() })
+    network::created(tx, ingress, None).map(|_| ())
+}
+
+/// What a state lacks that a version without networks stored: the network `ingress`. A leader adds it when it
+/// begins to lead; where the pools have no room for it, nothing is added, and the next leader tries again.
+pub fn upgrade(view: &StoreView, ctx: &mut RequestContext<'_>) -> Vec<Change> {
+    let has = view.networks().any(|network| network.spec.ingress);
+    let Some(cluster) = view.cluster().filter(|_| !has) else {
+        return Vec::new();
+    };
+    let mut tx = Transaction::new(view, ctx);
+    match add_ingress(&mut tx, cluster) {
+        Ok(()) => tx.finish(),
+        Err(_no_room) => Vec::new(),
+    }
 }
 
 pub(super) fn update(tx: &mut Transaction<'_>, version: Version, spec: &ClusterSpec) -> Planned<Response> {

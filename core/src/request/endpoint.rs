@@ -7,8 +7,8 @@ use super::transaction::{Planned, Transaction};
 use crate::{
     allocator::{self, Lack},
     model::{
-        Attachment, EndpointMode, INGRESS, Network, NetworkId, NetworkMode, PortMode, PublishedPort, ResolvedUse,
-        Service, ServiceEndpoint, ServiceSpec, StackNetwork, StackSpec, Timestamp,
+        Attachment, EndpointMode, INGRESS, Network, NetworkId, NetworkMode, PortMode, PublishedPort,
+        ResolvedUse, Service, ServiceEndpoint, ServiceSpec, StackNetwork, StackSpec, Timestamp,
     },
     refusal::{Refusal, RefusalCode},
     resolve,
@@ -40,7 +40,11 @@ pub(super) fn endpoint(
     tx.numbers.rest(&tx.view, &gone, tx.now);
     let mut vips: Vec<_> = kept.into_iter().chain(given).collect();
     vips.sort_by_key(|vip| wanted.iter().position(|network| *network == vip.network));
-    Ok(ServiceEndpoint { networks, vips, ports })
+    Ok(ServiceEndpoint {
+        networks,
+        vips,
+        ports,
+    })
 }
 
 /// The networks that the spec names, or `ingress` where it names none.

@@ -10,7 +10,8 @@ use super::{
 use crate::{
     allocator,
     model::{
-        AddressPools, DesiredState, Meta, Network, NetworkDriver, NetworkId, NetworkSpec, NetworkStatus, StackId,
+        AddressPools, DesiredState, Meta, Network, NetworkDriver, NetworkId, NetworkSpec, NetworkStatus,
+        StackId,
     },
     refusal::{Refusal, RefusalCode},
     resolve,
@@ -18,6 +19,7 @@ use crate::{
     validate,
 };
 use ipnet::IpNet;
+use std::{collections::BTreeSet, ops::RangeInclusive};
 
 /// How many users of a network are named.
 const NAMED: usize = 3;
@@ -40,12 +42,16 @@ pub(super) fn remove(tx: &mut Transaction<'_>, reference: &str) -> Planned<Respo
             format!("network {name:?} cannot be removed: it is what services without a network have"),
         ));
     }
-    let users = users(&tx.view, network);
+    let mut users = users(&tx.view, network);
+    if users.is_empty() {
+        users.extend(former_users(&tx.view, network));
+    }
     if !users.is_empty() {
-        return Err(
-            Refusal::new(RefusalCode::InUse, format!("network {name:?} is used by {}", listed(&users)))
-                .with_hint("remove these first, or update them to use another network"),
-        );
+        return Err(Refusal::new(
+            RefusalCode::InUse,
+            format!("network {name:?} is used by {}", listed(&users)),
+        )
+        .with_hint("remove these first, or update them to use another network"));
     }
     removed(tx, network);
     Ok(Response::Network {
@@ -94,24 +100,25 @@ pub(super) fn removed(tx: &mut Transaction<'_>, network: &Network) {
     }
 }
 
-/// Who uses a network: services, and those whose older tasks still run in it.
+/// The services that use a network.
 pub(super) fn users(view: &StoreView, network: &Network) -> Vec<String> {
-    let mut users: Vec<String> = view
-        .services_of_network(&network.id)
+    let services = view.services_of_network(&network.id);
+    services
         .map(|service| format!("service {:?}", service.spec.name))
-        .collect();
-    for (_, holder) in view.holders(&network.id) {
-        let task = match holder {
-            Holder::Service(_) => continue,
-            Holder::Task(task) => view.task(task).filter(|task| task.desired <= DesiredState::Running),
-        };
-        if let Some(service) = task.and_then(|task| view.service(&task.service)) {
-            users.push(format!("service {:?}", service.spec.name));
-        }
-    }
-    users.sort();
-    users.dedup();
-    users
+        .collect()
+}
+
+/// Services that have left the network and whose older tasks still run in it, until they are replaced.
+fn former_users(view: &StoreView, network: &Network) -> BTreeSet<String> {
+    let tasks = view.holders(&network.id).filter_map(|(_, holder)| match holder {
+        Holder::Service(_) => None,
+        Holder::Task(task) => view.task(task),
+    });
+    tasks
+        .filter(|task| task.desired <= DesiredState::Running)
+        .filter_map(|task| view.service(&task.service))
+        .map(|service| format!("older tasks of service {:?}", service.spec.name))
+        .collect()
 }
 
 /// The first few, and that there are more.
@@ -129,11 +136,16 @@ pub(super) fn warnings(spec: &NetworkSpec) -> Vec<String> {
     let mut warnings = Vec::new();
     if !spec.options.is_empty() {
         let names: Vec<&str> = spec.options.keys().map(String::as_str).collect();
-        warnings.push(format!("options that are kept and have no effect: {}", names.join(", ")));
+        warnings.push(format!(
+            "options that are kept and have no effect: {}",
+            names.join(", ")
+        ));
     }
     match spec.driver {
         NetworkDriver::Overlay => {}
-        NetworkDriver::Bridge => warnings.push("a bridge network joins the tasks of one node only".to_owned()),
+        NetworkDriver::Bridge => {
+            warnings.push("a bridge network joins the tasks of one node only".to_owned())
+        }
     }
     warnings
 }
@@ -154,7 +166,10 @@ fn ranges(tx: &mut Transaction<'_>, spec: &NetworkSpec) -> Planned<NetworkStatus
         .cluster()
         .map_or_else(AddressPools::default, |cluster| cluster.spec.pools.clone());
     if status.v4.is_none() {
-        let chosen = tx.taken().choose_v4(&pools.v4, pools.v4_subnet_length);
+        let lengths = lengths(&pools, spec.ingress);
+        let chosen = lengths
+            .into_iter()
+            .find_map(|length| tx.taken().choose_v4(&pools.v4, length));
         status.v4 = Some(chosen.ok_or_else(|| exhausted(&pools.v4, pools.v4_subnet_length))?);
     }
     if spec.ipv6 && status.v6.is_none() {
@@ -172,6 +187,15 @@ fn ranges(tx: &mut Transaction<'_>, spec: &NetworkSpec) -> Planned<NetworkStatus
     Ok(status)
 }
 
+/// The lengths to try, the best first. Every task without a network of its own is in `ingress`: an eighth of the first
+/// pool is 131,070 addresses of the default one.
+fn lengths(pools: &AddressPools, ingress: bool) -> RangeInclusive<u8> {
+    let usual = pools.v4_subnet_length;
+    let eighth = pools.v4.first().map_or(usual, |pool| pool.prefix_len() + 3);
+    let least = if ingress { usual.min(eighth) } else { usual };
+    least..=usual
+}
+
 /// Refuses a subnet that meets another network's, or where a node's host has something else.
 fn check_free(view: &StoreView, subnet: IpNet) -> Planned<()> {
     if let Some(other) = allocator::network_met(view, subnet) {
@@ -180,7 +204,10 @@ fn check_free(view: &StoreView, subnet: IpNet) -> Planned<()> {
         } else {
             ""
         };
-        let message = format!("{subnet} meets the subnet of network {:?}{going}", other.spec.name);
+        let message = format!(
+            "{subnet} meets the subnet of network {:?}{going}",
+            other.spec.name
+        );
         return Err(Refusal::new(RefusalCode::Conflict, message)
             .with_hint("ask for another subnet, or for none: then a free one is chosen"));
     }

@@ -136,7 +136,11 @@ pub(super) fn updated(
     next.spec = spec;
     if !same {
         // Numbers count on from every revision kept, so that none is used twice.
-        let last = tx.view.revisions_of_service(&service.id).map(|r| r.key.number).max();
+        let last = tx
+            .view
+            .revisions_of_service(&service.id)
+            .map(|r| r.key.number)
+            .max();
         next.revision = last.unwrap_or(0).max(service.revision) + 1;
         next.update = Some(update_begun(next.revision, tx));
         tx.put(revision(&next));

@@ -86,7 +86,10 @@ pub(super) fn remove(tx: &mut Transaction<'_>, reference: &str) -> Planned<Respo
             network::removed(tx, &network);
             networks.push(network_change(&network, StackAction::Remove, Vec::new()));
         } else {
-            let detail = format!("still used by {}; it is no stack's any more", network::listed(&users));
+            let detail = format!(
+                "still used by {}; it is no stack's any more",
+                network::listed(&users)
+            );
             networks.push(network_change(&network, StackAction::Keep, vec![detail]));
             let mut next = Network::clone(&network);
             next.stack = None;
@@ -119,7 +122,9 @@ fn of_stack(view: &StoreView, id: &StackId) -> Vec<Arc<Service>> {
 }
 
 fn own_networks(view: &StoreView, id: &StackId) -> Vec<Arc<Network>> {
-    let own = view.networks().filter(|network| network.stack.as_ref() == Some(id));
+    let own = view
+        .networks()
+        .filter(|network| network.stack.as_ref() == Some(id));
     own.cloned().collect()
 }
 
@@ -163,7 +168,10 @@ impl Deploy<'_> {
             return Ok(());
         };
         if current.stack.as_ref() != Some(self.id) {
-            let message = format!("there is already a network {:?}, which is not of this stack", spec.name);
+            let message = format!(
+                "there is already a network {:?}, which is not of this stack",
+                spec.name
+            );
             return Err(Refusal::new(RefusalCode::Conflict, message)
                 .with_hint("rename it, declare it external, or remove that network"));
         }

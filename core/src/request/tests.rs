@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::{
-    model::{Labels, Mode, ServiceSpec, TaskSpec, UpdateConfig},
+    model::{EndpointMode, Labels, Mode, ServiceSpec, TaskSpec, UpdateConfig},
     store::{Applied, Entry, Object, ObjectKey, Store},
 };
 
@@ -69,6 +69,7 @@ fn web() -> ServiceSpec {
         mode: Mode::Replicated { replicas: 1 },
         task,
         ports: Vec::new(),
+        endpoint_mode: EndpointMode::Vip,
         update: UpdateConfig::default(),
     }
 }
@@ -153,6 +154,7 @@ fn a_transaction_has_a_bound() {
         services: services
             .map(|(name, service)| (name.clone(), ServiceSpec { name, ..service }))
             .collect(),
+        networks: Default::default(),
     };
     let refusal = world
         .plan(&Request::DeployStack { spec, prune: false })

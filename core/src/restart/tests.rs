@@ -14,6 +14,7 @@ fn ended(state: TaskState, started: u64, at: u64, restarts: Restarts) -> Task {
         revision: 1,
         slot: Slot::Replica(1),
         node: None,
+        attachments: Vec::new(),
         desired: DesiredState::Running,
         status: TaskStatus {
             state,

@@ -8,8 +8,8 @@ use super::{Demand, demand::host_ports};
 use crate::{
     allocator::addresses_meet,
     model::{
-        Availability, Bytes, CpuNanos, Node, NodeId, NodeState, Protocol, PublishedPort, Resources, RevisionKey, ServiceId,
-        TaskState, Timestamp,
+        Availability, Bytes, CpuNanos, Node, NodeId, NodeState, Protocol, PublishedPort, Resources,
+        RevisionKey, ServiceId, TaskState, Timestamp,
     },
     orchestrator::tasks::{is_live, is_unassigned},
     store::StoreView,

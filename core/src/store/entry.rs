@@ -8,7 +8,7 @@ use crate::model::{RequestId, Timestamp, WallTime};
 use serde::{Deserialize, Serialize};
 
 /// The newest entry format this code understands; a member that meets a higher one stops.
-pub const ENTRY_VERSION: u32 = 1;
+pub const ENTRY_VERSION: u32 = 2;
 
 /// One transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -34,11 +34,7 @@ impl NumberIndex {
     pub(super) fn task(&mut self, id: &TaskId, old: Option<&Task>, new: Option<&Task>) {
         let holder = Holder::Task(id.clone());
         let held = |task| held_by_task(task);
-        self.change(
-            &holder,
-            old.map_or(&[], held),
-            new.map_or(&[], held),
-        );
+        self.change(&holder, old.map_or(&[], held), new.map_or(&[], held));
     }
 
     pub(super) fn service(&mut self, id: &ServiceId, old: Option<&Service>, new: Option<&Service>) {
@@ -79,7 +75,9 @@ impl NumberIndex {
         if self.run_with(network, number).is_some() {
             return;
         }
-        let before = number.checked_sub(1).and_then(|before| self.run_with(network, before));
+        let before = number
+            .checked_sub(1)
+            .and_then(|before| self.run_with(network, before));
         let first = before.map_or(number, |(first, _)| first);
         let after = number.checked_add(1);
         let last = after.and_then(|after| self.runs.remove(&(network.clone(), after)));

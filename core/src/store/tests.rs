@@ -14,6 +14,47 @@ where
     format!("{n:025}").parse().unwrap()
 }
 
+/// Places that others have too: the index must bear what no planner gives.
+fn places(flavour: usize) -> Vec<Attachment> {
+    let number = |flavour: usize| u32::try_from(flavour % 5).unwrap();
+    let place = |network: usize, number| Attachment {
+        network: id(network % 2),
+        number,
+        addresses: Addresses::default(),
+    };
+    match flavour % 3 {
+        0 => Vec::new(),
+        1 => vec![place(flavour, number(flavour))],
+        _ => vec![place(0, number(flavour)), place(1, number(flavour + 1))],
+    }
+}
+
+fn network(n: usize, flavour: usize) -> Network {
+    Network {
+        id: id(n),
+        meta: Meta::default(),
+        spec: NetworkSpec {
+            name: format!("network-{}", flavour % POOL),
+            ..NetworkSpec::default()
+        },
+        stack: None,
+        status: NetworkStatus {
+            removed: flavour.is_multiple_of(4),
+            ..NetworkStatus::default()
+        },
+    }
+}
+
+fn port(flavour: usize) -> PublishedPort {
+    PublishedPort {
+        target: 80,
+        published: u16::try_from(flavour % 4).unwrap(),
+        protocol: Protocol::Tcp,
+        mode: PortMode::Ingress,
+        host_ip: None,
+    }
+}
+
 fn service(n: usize, flavour: usize) -> Service {
     Service {
         id: id(n),
@@ -26,10 +67,22 @@ fn service(n: usize, flavour: usize) -> Service {
             },
             task: TaskSpec::default(),
             ports: Vec::new(),
+            endpoint_mode: EndpointMode::Vip,
             update: UpdateConfig::default(),
         },
         revision: 1,
         stack: flavour.is_multiple_of(2).then(|| id(flavour % POOL)),
+        endpoint: ServiceEndpoint {
+            networks: places(flavour)
+                .into_iter()
+                .map(|place| ResolvedUse {
+                    network: place.network,
+                    aliases: Vec::new(),
+                })
+                .collect(),
+            vips: places(flavour + 1),
+            ports: vec![port(flavour); flavour % 3],
+        },
         update: None,
     }
 }
@@ -46,9 +99,14 @@ fn task(n: usize, flavour: usize) -> Task {
             Slot::Replica(u32::try_from(flavour % 3).unwrap())
         },
         node: (!flavour.is_multiple_of(3)).then(|| id(flavour % POOL)),
+        attachments: places(flavour),
         desired: DesiredState::Running,
         status: TaskStatus {
-            state: TaskState::New,
+            state: if flavour.is_multiple_of(4) {
+                TaskState::Shutdown
+            } else {
+                TaskState::New
+            },
             attempt: 0,
             message: String::new(),
             error: None,
@@ -98,6 +156,7 @@ fn put(kind: usize, n: usize, flavour: usize) -> Change {
             meta: Meta::default(),
             task: TaskSpec::default(),
             ports: Vec::new(),
+            networks: Vec::new(),
         }
         .into(),
         3 => Stack {
@@ -117,12 +176,13 @@ fn put(kind: usize, n: usize, flavour: usize) -> Change {
             status: ClusterStatus::default(),
         }
         .into(),
+        5 => network(n, flavour).into(),
         _ => task(n, flavour).into(),
     }
 }
 
 fn changes() -> impl Strategy<Value = Vec<Change>> {
-    let change = (0..8_usize, 0..POOL, 0..30_usize, any::<bool>()).prop_map(|(kind, n, flavour, delete)| {
+    let change = (0..9_usize, 0..POOL, 0..60_usize, any::<bool>()).prop_map(|(kind, n, flavour, delete)| {
         let put = put(kind, n, flavour);
         if delete && flavour % 2 == 0 {
             Change::Delete(put.key())
@@ -264,10 +324,10 @@ fn reads_by_name_slot_node_and_stack() {
     let changes = vec![
         put(1, 1, 2),
         put(1, 2, 3),
-        put(5, 1, 1),
-        put(5, 2, 1),
-        put(5, 3, 7),
-        put(5, 4, 2),
+        put(6, 1, 1),
+        put(6, 2, 1),
+        put(6, 3, 7),
+        put(6, 4, 2),
     ];
     let entry = Entry {
         term: 1,
@@ -313,7 +373,7 @@ fn refuses_a_snapshot_that_lost_a_task() {
         1,
         &Entry {
             term: 1,
-            changes: vec![put(5, 1, 1), put(5, 2, 1)],
+            changes: vec![put(6, 1, 1), put(6, 2, 1)],
             ..Entry::default()
         },
     );

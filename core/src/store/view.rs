@@ -10,8 +10,8 @@ use super::{
     object::{Object, ObjectKey},
 };
 use crate::model::{
-    Cluster, Network, NetworkId, Node, NodeId, Protocol, RequestId, Revision, RevisionKey, Service, ServiceId, Slot,
-    Stack, StackId, Task, TaskId, Timestamp,
+    Cluster, Network, NetworkId, Node, NodeId, Protocol, RequestId, Revision, RevisionKey, Service,
+    ServiceId, Slot, Stack, StackId, Task, TaskId, Timestamp,
 };
 use imbl::{OrdMap, OrdSet};
 use std::{collections::BTreeSet, fmt, sync::Arc};

@@ -39,11 +39,17 @@ pub fn network(spec: &NetworkSpec) -> Vec<FieldFault> {
 /// The same without the name where a stack gives it one.
 pub(super) fn body(faults: &mut Faults, spec: &NetworkSpec) {
     if RESERVED_NAMES.contains(&spec.name.as_str()) {
-        faults.invalid("name", format!("{:?} is not the name of a network of one's own", spec.name));
+        faults.invalid(
+            "name",
+            format!("{:?} is not the name of a network of one's own", spec.name),
+        );
     }
     labels(faults, "labels", &spec.labels);
     if spec.ingress {
-        faults.invalid("ingress", format!("the cluster has its network {INGRESS:?} already"));
+        faults.invalid(
+            "ingress",
+            format!("the cluster has its network {INGRESS:?} already"),
+        );
     }
     if spec.options.len() > MAX_OPTIONS {
         faults.expected("options", "at most 64", spec.options.len());
@@ -57,7 +63,10 @@ pub(super) fn body(faults: &mut Faults, spec: &NetworkSpec) {
             faults.invalid(field.as_str(), "a network has one subnet of each family at most");
         }
         if matches!(subnet, IpNet::V6(_)) && !spec.ipv6 {
-            faults.invalid(field, format!("{subnet} is of a network without IPv6: ask for it"));
+            faults.invalid(
+                field,
+                format!("{subnet} is of a network without IPv6: ask for it"),
+            );
         }
     }
 }
@@ -82,7 +91,12 @@ fn subnet(faults: &mut Faults, field: &str, subnet: IpNet) {
 /// What is in the range that is nobody's to give, if anything.
 fn reserved(subnet: IpNet) -> Option<&'static str> {
     let v4 = |a, b, c, d, length| IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), length));
-    let v6 = |first, length| IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, 0), length));
+    let v6 = |first, length| {
+        IpNet::V6(Ipv6Net::new_assert(
+            Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, 0),
+            length,
+        ))
+    };
     let all = [
         (v4(0, 0, 0, 0, 8), "of \"this network\" (0.0.0.0/8)"),
         (v4(127, 0, 0, 0, 8), "for loopback"),
@@ -118,7 +132,10 @@ pub(super) fn pools(faults: &mut Faults, pools: &AddressPools) {
         if let Some(what) = reserved(IpNet::V4(*pool)) {
             faults.invalid(field.as_str(), format!("{pool} is {what}"));
         }
-        if let Some(other) = pools.v4[..n].iter().find(|other| other.contains(pool) || pool.contains(*other)) {
+        if let Some(other) = pools.v4[..n]
+            .iter()
+            .find(|other| other.contains(pool) || pool.contains(*other))
+        {
             faults.invalid(field, format!("{pool} meets {other}"));
         }
     }
@@ -136,7 +153,10 @@ pub(super) fn uses(faults: &mut Faults, task: &TaskSpec) {
     match task.container.network {
         NetworkMode::Networks => {}
         NetworkMode::Host | NetworkMode::None if networks.is_empty() => {}
-        NetworkMode::Host => faults.invalid("task.networks", "a container on the host's network joins no other"),
+        NetworkMode::Host => faults.invalid(
+            "task.networks",
+            "a container on the host's network joins no other",
+        ),
         NetworkMode::None => faults.invalid("task.networks", "a container without a network joins none"),
     }
     if networks.len() > MAX_NETWORKS {
@@ -146,10 +166,17 @@ pub(super) fn uses(faults: &mut Faults, task: &TaskSpec) {
     for (n, used) in networks.iter().enumerate() {
         let field = format!("task.networks[{n}]");
         if used.network.is_empty() || used.network.len() > super::MAX_WORD_BYTES {
-            faults.expected(format!("{field}.network"), "a network's name or id", format!("{:.64?}", used.network));
+            faults.expected(
+                format!("{field}.network"),
+                "a network's name or id",
+                format!("{:.64?}", used.network),
+            );
         }
         if !named.insert(&used.network) {
-            faults.invalid(format!("{field}.network"), format!("network {:?} is named twice", used.network));
+            faults.invalid(
+                format!("{field}.network"),
+                format!("network {:?} is named twice", used.network),
+            );
         }
         if used.aliases.len() > MAX_ALIASES {
             faults.expected(format!("{field}.aliases"), "at most 64", used.aliases.len());
@@ -180,7 +207,11 @@ pub(super) fn dns(faults: &mut Faults, dns: &DnsSpec) {
     for (n, domain) in dns.search.iter().enumerate() {
         // A single dot switches the search off, as in resolv.conf.
         if domain != "." {
-            names::check_dns(faults, &field(&format!("search[{n}]")), domain.trim_end_matches('.'));
+            names::check_dns(
+                faults,
+                &field(&format!("search[{n}]")),
+                domain.trim_end_matches('.'),
+            );
         }
     }
     for (n, option) in dns.options.iter().enumerate() {

@@ -55,7 +55,11 @@ pub fn stack(spec: &StackSpec) -> Vec<FieldFault> {
         match stack_network {
             StackNetwork::Own(network) => {
                 let stored = format!("{}_{name}", spec.name);
-                let named = if network.name.is_empty() { &stored } else { &network.name };
+                let named = if network.name.is_empty() {
+                    &stored
+                } else {
+                    &network.name
+                };
                 names::check(&mut own, "name", named);
                 network::body(&mut own, network);
             }
@@ -198,7 +202,8 @@ fn ports(faults: &mut Faults, spec: &ServiceSpec) {
             NetworkMode::Host => host_network(faults, n, port),
         }
         let twice = spec.ports[..n].iter().any(|other| {
-            (other.protocol, other.published) == (protocol, published) && addresses_meet(other.host_ip, host_ip)
+            (other.protocol, other.published) == (protocol, published)
+                && addresses_meet(other.host_ip, host_ip)
         });
         if published != 0 && twice {
             faults.invalid(

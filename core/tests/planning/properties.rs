@@ -117,6 +117,7 @@ fn shaped(name: &str, shape: &Shape) -> ServiceSpec {
             published: port,
             protocol: Protocol::Tcp,
             mode: PortMode::Host,
+            host_ip: None,
         });
     }
     let placement = &mut spec.task.placement;

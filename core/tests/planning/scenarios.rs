@@ -97,12 +97,16 @@ fn first_difference(golden: &str, found: &str) -> String {
 /// silence NODE...      speak NODE...      goodbye NODE
 /// service NAME [replicas=N | global] [OPTION=V]...      update NAME [OPTION=V]...      force NAME
 /// scale NAME=N...      rm NAME      stack NAME [prune] SERVICE[:OPTION=V,...]...      rmstack NAME
-/// options: image cpu memory port constraint spread max-per-node restart delay attempts window monitor
+/// options: network=NAME[+ALIAS]... no-networks network-mode publish=[host:][PORT:]PORT[/udp][@ADDRESS] no-ports dnsrr
+///          image cpu memory port (a host's own) constraint spread max-per-node restart delay attempts window monitor
 ///          order health
 /// budget N  steps a turn has      turn  one of them (a `service` with `later` takes none)
 /// step      workers go one state on          run       until nothing moves
 /// fail|complete|reject SERVICE.SLOT          after DURATION
+/// network NAME [subnet=RANGE] [ipv6] [internal]      rmnetwork NAME      in a stack: `+NAME[:OPTION,...]`
+/// hold SERVICE.SLOT CODE    its worker says that it waits
 /// tasks [SERVICE]      nodes      services      why SERVICE      takeover
+/// networks      endpoints  what services are reached by      tables NODE  what its worker holds
 /// ```
 struct Script {
     world: World,
@@ -127,9 +131,8 @@ impl Script {
             "node" | "availability" | "label" | "rmnode" | "silence" | "speak" | "goodbye" => {
                 self.node_command(verb, &words)
             }
-            "service" | "update" | "force" | "scale" | "rm" | "stack" | "rmstack" => {
-                self.user_command(verb, &words)
-            }
+            "service" | "update" | "force" | "scale" | "rm" | "stack" | "rmstack" | "network"
+            | "rmnetwork" => self.user_command(verb, &words),
             "step" => {
                 self.world.settle();
                 self.world.step_workers();
@@ -161,7 +164,11 @@ impl Script {
                 self.world.settle();
                 format!("{} changes\n", self.world.changes - before)
             }
+            "hold" => self.hold(words[0], words[1]),
             "tasks" => self.tasks(words.first().copied()),
+            "networks" => self.networks(),
+            "endpoints" => self.endpoints(),
+            "tables" => self.tables(words[0]),
             "nodes" => self.node_table(),
             "services" => self.services(),
             "why" => self.why(words[0]),
@@ -242,6 +249,7 @@ impl Script {
                 "memory" => description.resources.memory = value.parse().unwrap(),
                 "arch" => description.platform.arch = value.to_owned(),
                 "ip" => description.address = value.to_owned(),
+                "route" => description.routes.push(value.parse().unwrap()),
                 "role" => node.spec.role = Role::Manager,
                 _ => {
                     let key = key.strip_prefix("label.").unwrap();
@@ -281,6 +289,17 @@ impl Script {
                     .collect(),
             },
             "rm" => Request::RemoveService { reference: name },
+            "rmnetwork" => Request::RemoveNetwork { reference: name },
+            "network" => {
+                let mut spec = NetworkSpec {
+                    name,
+                    ..NetworkSpec::default()
+                };
+                words[1..]
+                    .iter()
+                    .for_each(|option| set_network(&mut spec, option));
+                Request::CreateNetwork { spec }
+            }
             "rmstack" => Request::RemoveStack { reference: name },
             _ => stack(name, &words[1..]),
         };
@@ -297,21 +316,33 @@ impl Script {
         let mut out = String::new();
         match answer {
             Err(refusal) => writeln!(out, "refused ({:?}): {refusal}", refusal.code).unwrap(),
-            Ok(Response::Stack { changes, .. }) => {
-                for change in changes {
-                    let action = match change.action {
+            Ok(Response::Stack {
+                changes, networks, ..
+            }) => {
+                let networks = networks.into_iter().map(|change| {
+                    (
+                        change.action,
+                        format!("network {}", change.network),
+                        change.details,
+                    )
+                });
+                let services = changes
+                    .into_iter()
+                    .map(|change| (change.action, change.service, change.details));
+                for (action, name, details) in networks.chain(services) {
+                    let action = match action {
                         StackAction::Create => "create",
                         StackAction::Update => "update",
                         StackAction::Remove => "remove",
                         StackAction::Keep => "keep",
                     };
-                    let details = change.details.join(", ");
-                    writeln!(
-                        out,
-                        "{}",
-                        format!("{action} {} {details}", change.service).trim_end()
-                    )
-                    .unwrap();
+                    let details = details.join(", ");
+                    writeln!(out, "{}", format!("{action} {name} {details}").trim_end()).unwrap();
+                }
+            }
+            Ok(Response::Network { warnings, .. }) => {
+                for warning in warnings {
+                    writeln!(out, "warning: {warning}").unwrap();
                 }
             }
             Ok(
@@ -321,7 +352,8 @@ impl Script {
         out
     }
 
-    fn end(&mut self, task: &str, state: TaskState) -> String {
+    /// The live task of `SERVICE.SLOT`.
+    fn task(&self, task: &str) -> TaskId {
         let (service, slot) = task.rsplit_once('.').unwrap();
         let view = self.world.view();
         let service = view.service_by_name(service).unwrap();
@@ -329,12 +361,34 @@ impl Script {
             Ok(number) => Slot::Replica(number),
             Err(_) => Slot::Node(self.nodes[slot].clone()),
         };
-        let task = view
-            .tasks_of_slot(&service.id, &slot)
+        view.tasks_of_slot(&service.id, &slot)
             .find(|task| task.desired <= DesiredState::Running)
             .unwrap()
             .id
-            .clone();
+            .clone()
+    }
+
+    /// Its worker says that it waits.
+    fn hold(&mut self, task: &str, code: &str) -> String {
+        let id = self.task(task);
+        let task = self.world.view().task(&id).unwrap();
+        let mut report = world::told(id.clone(), task.status.state);
+        report.wait = Some(Wait {
+            code: WaitCode::ALL
+                .into_iter()
+                .find(|known| known.name() == code)
+                .unwrap(),
+            since: Timestamp::ZERO,
+            detail: "said by its node".to_owned(),
+        });
+        let node = task.node.clone().unwrap();
+        self.world.send(&node, vec![report]);
+        self.world.settle();
+        String::new()
+    }
+
+    fn end(&mut self, task: &str, state: TaskState) -> String {
+        let task = self.task(task);
         self.world.end(&task, state);
         self.world.settle();
         String::new()
@@ -442,6 +496,137 @@ impl Script {
         lines.join("\n") + "\n"
     }
 
+    fn network_name(&self, id: &NetworkId) -> String {
+        let network = self.world.view().network(id);
+        network.map_or("(gone)".to_owned(), |network| network.spec.name.clone())
+    }
+
+    fn place(&self, place: &Attachment) -> String {
+        let addresses: Vec<String> = place.addresses.iter().map(|a| a.to_string()).collect();
+        format!("{} {}", self.network_name(&place.network), addresses.join(" "))
+    }
+
+    fn networks(&self) -> String {
+        let view = self.world.view();
+        let mut lines: Vec<_> = view
+            .networks()
+            .map(|network| {
+                let status = &network.status;
+                let ranges = [
+                    status.v4.map(|net| net.to_string()),
+                    status.v6.map(|net| net.to_string()),
+                ];
+                let ranges: Vec<String> = ranges.into_iter().flatten().collect();
+                let resting: u32 = status
+                    .resting
+                    .iter()
+                    .filter(|rest| rest.until > self.world.now)
+                    .map(|rest| rest.last - rest.first + 1)
+                    .sum();
+                let removed = if status.removed { " removed" } else { "" };
+                format!(
+                    "{:<12} {} held {} resting {resting}{removed}",
+                    network.spec.name,
+                    ranges.join(" "),
+                    view.holders(&network.id).count(),
+                )
+            })
+            .collect();
+        lines.sort();
+        lines.join("\n") + "\n"
+    }
+
+    /// What services are reached by.
+    fn endpoints(&self) -> String {
+        let view = self.world.view();
+        let mut lines: Vec<_> = view
+            .services()
+            .map(|service| {
+                let mut words = vec![service.spec.name.clone()];
+                for used in &service.endpoint.networks {
+                    words.push(format!("in {}", self.network_name(&used.network)));
+                    words
+                        .extend((!used.aliases.is_empty()).then(|| format!("as {}", used.aliases.join(" "))));
+                }
+                for vip in &service.endpoint.vips {
+                    words.push(format!("vip {}", self.place(vip)));
+                }
+                for port in &service.endpoint.ports {
+                    let mode = format!("{:?}", port.mode).to_lowercase();
+                    let protocol = port.protocol.name();
+                    words.push(format!("{mode} {}:{}/{protocol}", port.published, port.target));
+                }
+                words.join(", ")
+            })
+            .collect();
+        lines.sort();
+        lines.join("\n") + "\n"
+    }
+
+    /// What a node's worker holds.
+    fn tables(&self, node: &str) -> String {
+        let tables = &self.world.workers[&self.nodes[node]].tables;
+        let mut lines = Vec::new();
+        for network in tables.networks.values() {
+            lines.push(format!("network {}", network.name));
+        }
+        for service in tables.services.values() {
+            let networks: Vec<String> = service
+                .networks
+                .iter()
+                .map(|(id, used)| {
+                    let vip: Vec<String> = used
+                        .vip
+                        .iter()
+                        .flat_map(|vip| vip.iter())
+                        .map(|a| a.to_string())
+                        .collect();
+                    format!(
+                        "{} [{}] {}",
+                        self.network_name(id),
+                        vip.join(" "),
+                        used.aliases.join(" ")
+                    )
+                })
+                .map(|text| text.trim_end().to_owned())
+                .collect();
+            let ports: Vec<String> = service
+                .ports
+                .iter()
+                .map(|port| port.published.to_string())
+                .collect();
+            let line = format!(
+                "service {} {} {}",
+                service.name,
+                networks.join(", "),
+                ports.join(" ")
+            );
+            lines.push(line.trim_end().to_owned());
+        }
+        for (id, endpoint) in &tables.endpoints {
+            let name = self.world.view().service(&endpoint.service);
+            let name = name.map_or("(removed)".to_owned(), |service| service.spec.name.clone());
+            let slot = match &endpoint.slot {
+                Slot::Replica(number) => number.to_string(),
+                Slot::Node(node) => self.hostname(node),
+            };
+            let places: Vec<String> = endpoint
+                .attachments
+                .iter()
+                .map(|place| self.place(place))
+                .collect();
+            let draining = if endpoint.draining { " draining" } else { "" };
+            let sequence = self.world.view().task(id).map_or(0, |task| task.sequence);
+            lines.push(format!(
+                "endpoint {name}.{slot}#{sequence} on {} {}{draining}",
+                self.hostname(&endpoint.node),
+                places.join(", ")
+            ));
+        }
+        lines.sort();
+        lines.join("\n") + "\n"
+    }
+
     fn why(&self, name: &str) -> String {
         let view = self.world.view();
         let service = resolve::service(view, name).unwrap();
@@ -469,8 +654,26 @@ impl Script {
 
 fn stack(name: String, words: &[&str]) -> Request {
     let prune = words.first() == Some(&"prune");
-    let services = words[usize::from(prune)..]
+    let words = &words[usize::from(prune)..];
+    let networks = words
         .iter()
+        .filter_map(|word| word.strip_prefix("+"))
+        .map(|word| {
+            let (name, options) = word.split_once(':').unwrap_or((word, ""));
+            let mut spec = NetworkSpec::default();
+            let mut network = None;
+            for option in options.split(',').filter(|option| !option.is_empty()) {
+                match option.strip_prefix("external=") {
+                    Some(stored) => network = Some(StackNetwork::External(stored.to_owned())),
+                    None => set_network(&mut spec, option),
+                }
+            }
+            (name.to_owned(), network.unwrap_or(StackNetwork::Own(spec)))
+        })
+        .collect();
+    let services = words
+        .iter()
+        .filter(|word| !word.starts_with('+'))
         .map(|word| {
             let (service, options) = word.split_once(':').unwrap_or((word, ""));
             let mut spec = world::service(service, Mode::Replicated { replicas: 1 });
@@ -480,8 +683,47 @@ fn stack(name: String, words: &[&str]) -> Request {
         })
         .collect();
     Request::DeployStack {
-        spec: StackSpec { name, services },
+        spec: StackSpec {
+            name,
+            services,
+            networks,
+        },
         prune,
+    }
+}
+
+fn set_network(spec: &mut NetworkSpec, option: &str) {
+    let (key, value) = option.split_once('=').unwrap_or((option, ""));
+    match key {
+        "name" => spec.name = value.to_owned(),
+        "subnet" => spec.subnets.push(value.parse().unwrap()),
+        "ipv6" => spec.ipv6 = true,
+        "internal" => spec.internal = true,
+        _ => panic!("unknown option {option:?}"),
+    }
+}
+
+/// `[host:][PUBLISHED:]TARGET[/udp]`, with `@ADDRESS` behind it: on this address of the host.
+fn port(text: &str) -> PublishedPort {
+    let (text, host_ip) = match text.split_once('@') {
+        Some((text, address)) => (text, Some(address.parse().unwrap())),
+        None => (text, None),
+    };
+    let (text, protocol) = match text.strip_suffix("/udp") {
+        Some(text) => (text, Protocol::Udp),
+        None => (text, Protocol::Tcp),
+    };
+    let (text, mode) = match text.strip_prefix("host:") {
+        Some(text) => (text, PortMode::Host),
+        None => (text, PortMode::Ingress),
+    };
+    let (published, target) = text.split_once(':').unwrap_or(("0", text));
+    PublishedPort {
+        target: target.parse().unwrap(),
+        published: published.parse().unwrap(),
+        protocol,
+        mode,
+        host_ip,
     }
 }
 
@@ -503,12 +745,24 @@ fn set(spec: &mut ServiceSpec, option: &str) {
             os: "linux".to_owned(),
             arch: value.to_owned(),
         }),
-        "port" => spec.ports.push(PublishedPort {
-            target: value.parse().unwrap(),
-            published: value.parse().unwrap(),
-            protocol: Protocol::Tcp,
-            mode: PortMode::Host,
-        }),
+        "port" => spec.ports.push(port(&format!("host:{value}:{value}"))),
+        "publish" => spec.ports.push(port(value)),
+        "no-ports" => spec.ports.clear(),
+        "dnsrr" => spec.endpoint_mode = EndpointMode::DnsRoundRobin,
+        "network-mode" => {
+            task.container.network = match value {
+                "host" => NetworkMode::Host,
+                _ => NetworkMode::None,
+            }
+        }
+        "no-networks" => task.networks.clear(),
+        "network" => {
+            let mut words = value.split('+');
+            task.networks.push(NetworkUse {
+                network: words.next().unwrap().to_owned(),
+                aliases: words.map(str::to_owned).collect(),
+            });
+        }
         "constraint" => task.placement.constraints.push(value.to_owned()),
         "spread" => task
             .placement

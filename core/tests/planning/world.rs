@@ -4,12 +4,14 @@
 //! from deadline to deadline.
 
 use shoal_core::{
-    dispatcher::{Assignments, Sessions, TaskAssignment, TaskReport},
+    allocator::REST,
+    check,
+    dispatcher::{Assignments, NetworkTables, Sessions, TaskAssignment, TaskReport},
     model::*,
     planner::{Planner, PlannerInput, TurnContext},
     refusal::Refusal,
     request::{self, Request, RequestContext, Response},
-    store::{Applied, Change, Entry, Event, Object, Store, StoreView},
+    store::{Applied, Change, Entry, Event, EventKind, Object, Store, StoreView},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,6 +37,8 @@ pub(crate) struct World {
     pub(crate) lose_next: bool,
     /// Reports that no applied plan has taken, by ticket: their workers send them again.
     unanswered: BTreeMap<u64, (NodeId, Vec<TaskReport>)>,
+    /// When a number of a network was last given back by somebody that a node knew.
+    given_back: BTreeMap<(NetworkId, u32), Timestamp>,
     ticket: u64,
     index: u64,
 }
@@ -45,11 +49,18 @@ pub(crate) struct Worker {
     pub(crate) tasks: BTreeMap<TaskId, TaskAssignment>,
     /// How far each has come.
     pub(crate) states: BTreeMap<TaskId, TaskState>,
+    pub(crate) tables: NetworkTables,
     pub(crate) silent: bool,
 }
 
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
+        let v6 = Some("fd12:3456:789a::/48".parse().unwrap());
+        let pools = AddressPools::default();
+        Self::with_pools(seed, &AddressPools { v6, ..pools })
+    }
+
+    pub(crate) fn with_pools(seed: u64, pools: &AddressPools) -> Self {
         let mut world = Self {
             store: Store::new(),
             planner: Planner::new(),
@@ -63,19 +74,44 @@ impl World {
             checked: true,
             lose_next: false,
             unanswered: BTreeMap::new(),
+            given_back: BTreeMap::new(),
             ticket: 0,
             index: 0,
         };
         let cluster = Cluster {
             id: ClusterId::mint(&mut world.ids),
             meta: Meta::default(),
-            spec: ClusterSpec::default(),
+            spec: ClusterSpec {
+                pools: pools.clone(),
+                ..ClusterSpec::default()
+            },
             status: ClusterStatus::default(),
         };
-        world.apply(vec![cluster.into()]);
+        world.bootstrap(cluster);
         let now = world.now;
         world.planner.lead(world.store.view(), now);
         world
+    }
+
+    /// The first entry without its node: scripts have none that they did not name.
+    fn bootstrap(&mut self, cluster: Cluster) {
+        let mut ids = IdGen::from_number(u64::MAX);
+        let (node, _) = node(&mut ids, "first");
+        let request = Request::Bootstrap {
+            cluster: Box::new(cluster),
+            node: Box::new(node),
+        };
+        let wall = self.wall();
+        let mut ctx = RequestContext {
+            ids: &mut ids,
+            now: self.now,
+            wall,
+        };
+        let (changes, _) = request::plan(self.store.view(), &request, &mut ctx).unwrap();
+        let others = changes
+            .into_iter()
+            .filter(|change| !matches!(change, Change::Put(Object::Node(_))));
+        self.apply(others.collect());
     }
 
     pub(crate) fn view(&self) -> &StoreView {
@@ -276,7 +312,7 @@ impl World {
     }
 
     /// Sends reports; a node that was removed meanwhile is refused, and has nothing to say any more.
-    fn send(&mut self, node: &NodeId, reports: Vec<TaskReport>) {
+    pub(crate) fn send(&mut self, node: &NodeId, reports: Vec<TaskReport>) {
         self.ticket += 1;
         let view = self.store.snapshot();
         let input = PlannerInput::Reports {
@@ -303,6 +339,7 @@ impl World {
     }
 
     fn check_events(&mut self, events: &[Event]) {
+        self.check_rests(events);
         for event in events {
             let (Object::Task(new), Some(Object::Task(old))) = (&event.object, &event.old) else {
                 continue;
@@ -320,8 +357,38 @@ impl World {
         }
     }
 
+    /// Nobody is given a number that somebody had a moment ago.
+    fn check_rests(&mut self, events: &[Event]) {
+        let now = self.now;
+        for event in events {
+            let removed = event.kind == EventKind::Removed;
+            let (was, is) = match event.old.as_ref() {
+                old if !removed => (old.map(held).unwrap_or_default(), held(&event.object)),
+                _ => (held(&event.object), Vec::new()),
+            };
+            let known =
+                !matches!(&event.object, Object::Task(task) if task.status.state < TaskState::Assigned);
+            for place in was.iter().filter(|place| known && !is.contains(place)) {
+                self.given_back.insert(place.clone(), now);
+            }
+            for place in is.iter().filter(|place| !was.contains(place)) {
+                let since = self.given_back.remove(place).map(|at| now.since(at));
+                assert!(
+                    since.is_none_or(|since| since >= REST),
+                    "{place:?} rested {since:?} only"
+                );
+            }
+        }
+    }
+
     fn check_state(&mut self) {
         let view = self.store.snapshot();
+        assert_eq!(check::addresses(&view), Vec::<String>::new());
+        for (node, worker) in &self.workers {
+            if self.sessions.is_open(node) {
+                assert_eq!(check::tables(&view, node, &worker.tables), Vec::<String>::new());
+            }
+        }
         let mut live = BTreeSet::new();
         for task in view.tasks() {
             self.waits_seen.extend(task.wait.as_ref().map(|wait| wait.code));
@@ -341,7 +408,21 @@ impl World {
     }
 }
 
-/// Whatever waits has a code, and what has ended or runs has none.
+/// What an object holds in networks.
+fn held(object: &Object) -> Vec<(NetworkId, u32)> {
+    let places = match object {
+        Object::Task(task) if task.status.state.is_terminal() => &[][..],
+        Object::Task(task) => &task.attachments,
+        Object::Service(service) => &service.endpoint.vips,
+        _ => &[],
+    };
+    places
+        .iter()
+        .map(|place| (place.network.clone(), place.number))
+        .collect()
+}
+
+/// Whatever waits has a code, and what has ended or runs has none, but for what its node says of its ports.
 fn check_wait(task: &Task) {
     let state = task.status.state;
     let shall_run = task.desired == DesiredState::Running;
@@ -352,7 +433,9 @@ fn check_wait(task: &Task) {
         assert!(task.wait.is_some(), "it waits without a reason: {task:?}");
     }
     if state.is_terminal() || (state == TaskState::Running && !stopping) {
-        assert_eq!(task.wait, None, "it does not wait: {task:?}");
+        let code = task.wait.as_ref().map(|wait| wait.code);
+        let said = code.filter(|code| *code != WaitCode::PortTaken || state.is_terminal());
+        assert_eq!(said, None, "it does not wait: {task:?}");
     }
 }
 
@@ -366,9 +449,10 @@ fn check_node(view: &StoreView, node: &Node) {
         let revision = view.revision(&task.revision_key()).unwrap();
         cpu += revision.task.reservations.cpu.0;
         memory += revision.task.reservations.memory.0;
-        for port in &revision.ports {
+        let own = |port: &&PublishedPort| port.mode == PortMode::Host;
+        for port in revision.ports.iter().filter(own) {
             assert!(
-                ports.insert((port.protocol, port.published)),
+                ports.insert((port.protocol, port.published, port.host_ip)),
                 "a port twice: {task:?}"
             );
         }
@@ -404,9 +488,11 @@ pub(crate) fn told(task: TaskId, state: TaskState) -> TaskReport {
 impl Worker {
     fn take(&mut self, assignments: Assignments) {
         if assignments.prev.is_none() {
+            self.tables = NetworkTables::default();
             let named: BTreeSet<_> = assignments.tasks.iter().map(|t| t.task.id.clone()).collect();
             self.tasks.retain(|id, _| named.contains(id));
         }
+        self.tables.apply(&assignments.tables);
         for removed in assignments.removed {
             self.tasks.remove(&removed);
             self.states.remove(&removed);
@@ -483,6 +569,7 @@ pub(crate) fn service(name: &str, mode: Mode) -> ServiceSpec {
         mode,
         task,
         ports: Vec::new(),
+        endpoint_mode: EndpointMode::Vip,
         update: UpdateConfig::default(),
     }
 }
