@@ -12,7 +12,7 @@ use shoal_core::{model::StackSpec, validate};
 /// Reports every fault of the stack at the key it comes from.
 pub(crate) fn check(report: &mut Report, stack: &StackSpec, tree: &Node) {
     for fault in validate::stack(stack) {
-        let (at, path) = place(tree, &fault.field);
+        let (at, path) = place(tree, &with_names(stack, &fault.field));
         let message = if fault.unsupported {
             format!("not supported: {}", fault.message)
         } else {
@@ -64,10 +64,29 @@ const KEYS: &[(&str, &[&str])] = &[
     ("task.container", &[""]),
 ];
 
+/// A service's networks are in another order than in the file, and named there.
+fn with_names(stack: &StackSpec, field: &str) -> String {
+    let named = || {
+        let (service, rest) = field.strip_prefix("services.")?.split_once(".task.networks[")?;
+        let (index, rest) = rest.split_once(']')?;
+        let networks = &stack.services.get(service)?.task.networks;
+        let network = &networks.get(index.parse::<usize>().ok()?)?.network;
+        Some(format!("services.{service}.task.networks.{network}{rest}"))
+    };
+    named().unwrap_or_else(|| field.to_owned())
+}
+
+/// Fields of a network's spec that the file writes elsewhere.
+const NETWORK_KEYS: &[(&str, &str)] = &[(".subnets", ".ipam.config"), (".options", ".driver_opts")];
+
 /// The place of a spec's field in the file, and its path there.
 fn place(tree: &Node, field: &str) -> (At, String) {
     let Some(rest) = field.strip_prefix("services.") else {
-        return deepest(tree, "", field);
+        let moved = NETWORK_KEYS.iter().find_map(|(spec, key)| {
+            let (network, rest) = field.split_once(spec)?;
+            Some(format!("{network}{key}{rest}"))
+        });
+        return deepest(tree, "", moved.as_deref().unwrap_or(field));
     };
     let (name, inner) = rest.split_once('.').unwrap_or((rest, ""));
     let service = format!("services.{name}");
