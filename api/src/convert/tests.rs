@@ -11,8 +11,9 @@ use proptest::prelude::*;
 use prost::Message;
 use shoal_core::{
     dispatcher::{Assignments, Position, TablesDiff, TaskAssignment, TaskReport},
+    model::{AddressPools, EndpointMode, NetworkMode, ServiceEndpoint},
     refusal::{Refusal, RefusalCode},
-    store::{ENTRY_VERSION, Object, ObjectKey},
+    store::{Change, ENTRY_VERSION, Object, ObjectKey},
 };
 
 /// Core to bytes and back, through the message.
@@ -151,4 +152,63 @@ fn an_entry_of_a_newer_format_is_told_from_a_damaged_one() {
     entry.min_version = ENTRY_VERSION + 1;
     let found = storage::decode_entry(&storage::encode_entry(&entry)).unwrap();
     assert_eq!((found.min_version, found.changes.len()), (ENTRY_VERSION + 1, 0));
+}
+
+/// What a version without networks wrote: none of the fields that came with them, and host and none as modes.
+#[test]
+fn what_was_stored_before_there_were_networks_is_read() {
+    let mut draw = Draw::new(5);
+    let mut changes = Vec::new();
+    for object in draw.objects() {
+        let mut wire = v1::Object::from(object);
+        match &mut wire.object {
+            Some(v1::object::Object::Cluster(cluster)) => cluster.spec.as_mut().unwrap().pools = None,
+            Some(v1::object::Object::Service(service)) => {
+                service.endpoint = None;
+                let spec = service.spec.as_mut().unwrap();
+                spec.endpoint_mode = 0;
+                before_networks(spec.task.as_mut().unwrap());
+                spec.ports.iter_mut().for_each(|port| port.host_ip = None);
+            }
+            Some(v1::object::Object::Revision(revision)) => {
+                revision.networks.clear();
+                before_networks(revision.task.as_mut().unwrap());
+            }
+            Some(v1::object::Object::Task(task)) => task.attachments.clear(),
+            Some(v1::object::Object::Node(_)) => {}
+            Some(v1::object::Object::Stack(_) | v1::object::Object::Network(_)) | None => continue,
+        }
+        changes.push(v1::StoredChange {
+            change: Some(v1::stored_change::Change::Put(wire)),
+        });
+    }
+    let stored = v1::StoredEntry {
+        min_version: 1,
+        changes,
+        ..v1::StoredEntry::default()
+    };
+    let entry = storage::decode_entry(&stored.encode_to_vec()).unwrap();
+    assert_eq!(entry.changes.len(), 5);
+    for change in entry.changes {
+        match change {
+            Change::Put(Object::Cluster(cluster)) => {
+                assert_eq!(cluster.spec.pools, AddressPools::default());
+            }
+            Change::Put(Object::Service(service)) => {
+                assert_eq!(service.endpoint, ServiceEndpoint::default());
+                assert_eq!(service.spec.endpoint_mode, EndpointMode::Vip);
+                assert_eq!(service.spec.task.container.network, NetworkMode::Host);
+            }
+            Change::Put(Object::Revision(revision)) => assert!(revision.networks.is_empty()),
+            Change::Put(Object::Task(task)) => assert!(task.attachments.is_empty()),
+            Change::Put(_) | Change::Delete(_) => {}
+        }
+    }
+}
+
+fn before_networks(task: &mut v1::TaskSpec) {
+    task.networks.clear();
+    let container = task.container.as_mut().unwrap();
+    container.dns = None;
+    container.network = 1;
 }

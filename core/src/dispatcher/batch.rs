@@ -13,6 +13,8 @@ pub(super) struct Batch {
     tasks: BTreeMap<TaskId, Option<Arc<Task>>>,
     services: BTreeMap<ServiceId, Option<Arc<Service>>>,
     networks: BTreeMap<NetworkId, Option<Arc<Network>>>,
+    /// The cluster is made.
+    pub(super) founds: bool,
 }
 
 impl Batch {
@@ -46,7 +48,8 @@ impl Batch {
                     });
                     batch.networks.entry(network.id.clone()).or_insert(before);
                 }
-                Object::Cluster(_) | Object::Node(_) | Object::Revision(_) | Object::Stack(_) => {}
+                Object::Cluster(_) => batch.founds |= event.kind == EventKind::Created,
+                Object::Node(_) | Object::Revision(_) | Object::Stack(_) => {}
             }
         }
         batch

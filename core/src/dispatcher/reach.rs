@@ -39,7 +39,7 @@ pub fn tables_for(view: &StoreView, node: &NodeId) -> NetworkTables {
     }
 }
 
-fn pools(view: &StoreView) -> Vec<IpNet> {
+pub(super) fn pools(view: &StoreView) -> Vec<IpNet> {
     view.cluster()
         .map_or_else(Vec::new, |cluster| cluster.spec.pools.iter().collect())
 }

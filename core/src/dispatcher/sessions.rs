@@ -7,7 +7,9 @@
 use super::{
     assignment::{Assignments, Position, build, concerns_node, tasks_for},
     batch::Batch,
-    reach::{Needs, Scope, is_published, table_endpoint, table_network, table_service, tables_for, tasks_in},
+    reach::{
+        Needs, Scope, is_published, pools, table_endpoint, table_network, table_service, tables_for, tasks_in,
+    },
     tables::TablesDiff,
 };
 use crate::{
@@ -67,7 +69,7 @@ impl Sessions {
     }
 
     /// Opens a node's session, or starts it over where the worker asks for everything again. An older
-    /// session of the node is forgotten: only the last one is served.
+    /// session of the node is forgotten: only the last one is served. `view` is the one that `handle` has come to.
     pub fn open(&mut self, view: &StoreView, node: &NodeId) -> Assignments {
         self.close(node);
         let position = Position::of(view);
@@ -119,6 +121,11 @@ impl Sessions {
         self.spread_tasks(view, &batch, &mut touched);
         self.spread_services(view, &batch, &mut touched);
         self.spread_networks(view, &batch, &mut touched);
+        if batch.founds {
+            for node in self.nodes.keys() {
+                touched.entry(node.clone()).or_default();
+            }
+        }
         let mut sent = Vec::new();
         for (node, touched) in touched {
             let Some(session) = self.nodes.get_mut(&node) else {
@@ -293,8 +300,11 @@ fn tables(
     batch: &Batch,
     (before, after): &(Scope, Scope),
 ) -> TablesDiff {
-    // The pools are fixed when the cluster is made.
-    let mut diff = TablesDiff::default();
+    // The pools are fixed when the cluster is made, which a member that is behind hears of with sessions open.
+    let mut diff = TablesDiff {
+        pools: batch.founds.then(|| pools(view)),
+        ..TablesDiff::default()
+    };
     let turned: Vec<&NetworkId> = before.networks.symmetric_difference(&after.networks).collect();
     let networks = touched.networks.iter().chain(turned.iter().copied());
     for id in networks {

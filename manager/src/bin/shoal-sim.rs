@@ -170,6 +170,7 @@ fn print_counters(out: &mut io::Stdout, counters: &Counters) -> io::Result<()> {
         out,
         "writes: {acknowledged} acknowledged, {refused} refused, {unknown} of unknown outcome"
     )?;
+    writeln!(out, "network tables compared: {}", counters.tables)?;
     for (fault, count) in &counters.faults {
         writeln!(out, "fault {fault:?}: {count}")?;
     }

@@ -50,7 +50,11 @@ pub trait Planning: fmt::Debug + Send {
 
 /// The product's decisions.
 #[derive(Debug, Default)]
-pub struct CorePlanning(Planner);
+pub struct CorePlanning {
+    planner: Planner,
+    /// What an older version stored may lack something: looked at once, at the beginning of a lead.
+    upgrading: bool,
+}
 
 impl CorePlanning {
     pub fn new() -> Self {
@@ -60,23 +64,26 @@ impl CorePlanning {
 
 impl Planning for CorePlanning {
     fn lead(&mut self, view: &StoreView, now: Timestamp) {
-        self.0.lead(view, now);
+        self.upgrading = true;
+        self.planner.lead(view, now);
     }
 
     fn replan(&mut self, view: &StoreView, now: Timestamp) {
-        self.0.replan(view, now);
+        // The plan that was thrown away may have been the upgrade's.
+        self.upgrading = true;
+        self.planner.replan(view, now);
     }
 
     fn restart_liveness(&mut self, view: &StoreView, now: Timestamp) {
-        self.0.restart_liveness(view, now);
+        self.planner.restart_liveness(view, now);
     }
 
     fn observe(&mut self, view: &StoreView, events: &[Event]) {
-        self.0.observe(view, events);
+        self.planner.observe(view, events);
     }
 
     fn handle(&mut self, view: &StoreView, input: PlannerInput, now: Timestamp) -> Result<(), Refuse> {
-        self.0.handle(view, input, now)
+        self.planner.handle(view, input, now)
     }
 
     fn request(
@@ -89,14 +96,29 @@ impl Planning for CorePlanning {
     }
 
     fn has_work(&self) -> bool {
-        self.0.has_work()
+        self.upgrading || self.planner.has_work()
     }
 
     fn turn(&mut self, view: &StoreView, ctx: TurnContext<'_>) -> Plan {
-        self.0.turn(view, ctx)
+        if std::mem::take(&mut self.upgrading) {
+            let mut request = RequestContext {
+                ids: &mut *ctx.ids,
+                now: ctx.now,
+                wall: ctx.wall,
+            };
+            let changes = request::upgrade(view, &mut request);
+            if !changes.is_empty() {
+                return Plan {
+                    changes,
+                    more: true,
+                    ..Plan::default()
+                };
+            }
+        }
+        self.planner.turn(view, ctx)
     }
 
     fn next_deadline(&self) -> Option<Timestamp> {
-        self.0.next_deadline()
+        self.planner.next_deadline()
     }
 }

@@ -1,5 +1,7 @@
 //! One member alone, with a disk that syncs when told to.
 
+mod upgrade;
+
 use super::*;
 use crate::sim::PostcardCodec;
 use shoal_core::{

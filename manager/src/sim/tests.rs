@@ -20,6 +20,7 @@ fn every_fault_strikes_and_every_wait_is_seen() {
         assert_eq!(outcome.failure, None, "seed {seed}");
         counters.add(&outcome.counters);
     }
+    assert!(counters.tables > 1000, "{} tables were compared", counters.tables);
     assert!(
         counters.missing_faults().is_empty(),
         "{:?}",
