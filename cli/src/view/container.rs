@@ -5,9 +5,10 @@
 use super::{ellipsis, short_id};
 use crate::{
     output::{Column, Listing},
+    spec::ports_text,
     units::{ago, docker_time, human_duration, since},
 };
-use shoal_api::v1::{Container, PublishedPort, TaskState, slot::Slot};
+use shoal_api::v1::{Container, TaskState, slot::Slot};
 use shoal_core::model::WallTime;
 
 const COLUMNS: &[Column] = &[
@@ -35,14 +36,13 @@ pub(crate) fn listing(containers: &[Container], whole: bool, now: WallTime) -> L
     let mut listing = Listing::new(COLUMNS);
     for container in containers {
         let command = container.command.join(" ");
-        let ports: Vec<_> = container.ports.iter().map(port).collect();
         listing.push(vec![
             short_id(&container.id, whole).into(),
             container.image.as_str().into(),
             format!("\"{}\"", ellipsis(&command, COMMAND_WIDTH, whole)).into(),
             ago(WallTime(container.created_at), now).into(),
             status(container, now).into(),
-            ports.join(", ").into(),
+            ports(container).into(),
             name(container).into(),
             state(container).into(),
             docker_time(WallTime(container.created_at)).into(),
@@ -55,13 +55,11 @@ pub(crate) fn listing(containers: &[Container], whole: bool, now: WallTime) -> L
     listing
 }
 
-fn port(port: &PublishedPort) -> String {
-    let protocol = port
-        .protocol()
-        .as_str_name()
-        .trim_start_matches("PROTOCOL_")
-        .to_lowercase();
-    format!("{}/{protocol}", port.published)
+/// What cannot be read is not shown: the list is of containers.
+fn ports(container: &Container) -> String {
+    let ports = container.ports.iter().cloned();
+    let ports: Vec<_> = ports.filter_map(|port| port.try_into().ok()).collect();
+    ports_text(&ports)
 }
 
 /// `<service>.<slot or node>.<task id>`, as Swarm names containers.
