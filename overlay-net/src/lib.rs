@@ -4,8 +4,10 @@
 //! difference, at once and again whenever somebody changes what is Shoal's. It knows networks, endpoints, groups of
 //! backends and names, not services or tasks.
 //!
-//! Not built yet: what needs a living process (names, ports on the loopback device, ports held against other
-//! processes), links between hosts, and the end of idle TCP connections to a backend that stopped.
+//! What needs a living process is in one, `shoal-net` ([`serve`]): names, published ports on the loopback device, and
+//! ports held against others. [`Net`] starts it and tells it the tables that the kernel has.
+//!
+//! Not built yet: links between hosts, and the end of idle TCP connections to a backend that stopped.
 
 pub mod address;
 mod conntrack;

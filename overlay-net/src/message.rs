@@ -157,7 +157,7 @@ impl Frames {
     }
 
     /// The next whole message. After an error nothing more is to be had from the connection.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+    pub fn take<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let Some(header) = self.bytes.first_chunk::<LENGTH>() else {
             return Ok(None);
         };
@@ -216,7 +216,7 @@ mod tests {
         frames.input().extend_from_slice(&length.to_le_bytes());
         assert!(
             frames
-                .next::<Request>()
+                .take::<Request>()
                 .unwrap_err()
                 .to_string()
                 .contains("at most")
@@ -234,7 +234,7 @@ mod tests {
                 let (now, later) = rest.split_at(cut.min(rest.len()));
                 frames.input().extend_from_slice(now);
                 rest = later;
-                while let Some(message) = frames.next::<Request>().unwrap() {
+                while let Some(message) = frames.take::<Request>().unwrap() {
                     heard.push(message);
                 }
             }
@@ -247,10 +247,10 @@ mod tests {
             let length = u32::try_from(bytes.len()).unwrap();
             frames.input().extend_from_slice(&length.to_le_bytes());
             frames.input().extend_from_slice(&bytes);
-            if let Ok(message) = frames.next::<Request>() {
+            if let Ok(message) = frames.take::<Request>() {
                 let again = frame(&message.unwrap()).unwrap();
                 let mut frames = Frames { bytes: again };
-                prop_assert!(frames.next::<Request>().unwrap().is_some());
+                prop_assert!(frames.take::<Request>().unwrap().is_some());
             }
         }
     }

@@ -38,20 +38,17 @@ impl Told {
         let fresh = before.is_none();
         let before = before.unwrap_or(&nothing);
         let mut parts = Parts::new(number, fresh, self);
-        if fresh || before.names.node.pools != self.names.node.pools {
-            parts.add(&self.names.node.pools, |part, pools| {
-                part.pools = Some(pools.clone())
-            });
+        let pools = &self.names.node.pools;
+        if fresh || before.names.node.pools != *pools {
+            parts.add(pools).pools = Some(pools.clone());
         }
         differences(
             &before.names.networks,
             &self.names.networks,
             same,
             |id, network| {
-                let internal = network.map(|network| network.internal);
-                parts.add(&(id, internal), |part, _| {
-                    part.networks.push((id.clone(), internal))
-                });
+                let change = (id.clone(), network.map(|network| network.internal));
+                parts.add(&change).networks.push(change);
             },
         );
         differences(
@@ -59,27 +56,22 @@ impl Told {
             &self.names.groups,
             same_names,
             |id, group| {
-                let names = group.map(|group| names(group));
-                parts.add(&(id, &names), |part, (_, names)| {
-                    part.groups.push((id.clone(), (*names).clone()))
-                });
+                let change = (id.clone(), group.map(|group| names(group)));
+                parts.add(&change).groups.push(change);
             },
         );
         differences(
             &before.ports.ports,
             &self.ports.ports,
             same_backends,
-            |key, published| {
-                let backends = published.map(|published| backends(published));
-                parts.add(&(key, &backends), |part, (_, backends)| {
-                    part.ports.push((*key, (*backends).clone()))
-                });
+            |key, port| {
+                let change = (*key, port.map(|port| backends(port)));
+                parts.add(&change).ports.push(change);
             },
         );
         differences(&before.endpoints, &self.endpoints, PartialEq::eq, |id, asker| {
-            parts.add(&(id, asker), |part, (_, asker)| {
-                part.endpoints.push((id.clone(), asker.cloned()))
-            });
+            let change = (id.clone(), asker.cloned());
+            parts.add(&change).endpoints.push(change);
         });
         parts.finish()
     }
@@ -101,8 +93,9 @@ impl Parts {
         }
     }
 
-    fn add<T: Serialize>(&mut self, value: &T, put: impl FnOnce(&mut Update, &T)) {
-        let size = postcard::experimental::serialized_size(value).unwrap_or(UPDATE_FULL);
+    /// The part that a change fits into.
+    fn add(&mut self, change: &impl Serialize) -> &mut Update {
+        let size = postcard::experimental::serialized_size(change).unwrap_or(UPDATE_FULL);
         if self.size > 0 && self.size + size > UPDATE_FULL {
             let next = Update {
                 number: self.current.number,
@@ -112,9 +105,9 @@ impl Parts {
             self.done.push(std::mem::replace(&mut self.current, next));
             self.size = 0;
         }
-        put(&mut self.current, value);
         self.size += size;
         self.any = true;
+        &mut self.current
     }
 
     fn finish(mut self) -> Vec<Update> {

@@ -59,7 +59,7 @@ impl Link {
     /// The next reply. Nothing is lost if it is not waited for.
     pub(super) async fn next(&mut self) -> io::Result<Reply> {
         loop {
-            if let Some(reply) = self.frames.next()? {
+            if let Some(reply) = self.frames.take()? {
                 return Ok(reply);
             }
             if self.stream.read_buf(self.frames.input()).await? == 0 {

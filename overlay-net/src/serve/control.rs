@@ -123,7 +123,7 @@ impl Connection {
     /// None at its end.
     async fn next(&mut self) -> io::Result<Option<Request>> {
         loop {
-            if let Some(request) = self.frames.next()? {
+            if let Some(request) = self.frames.take()? {
                 return Ok(Some(request));
             }
             if self.stream.read_buf(self.frames.input()).await? == 0 {

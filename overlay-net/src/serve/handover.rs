@@ -148,7 +148,7 @@ fn receive(from: &UnixStream) -> io::Result<(Message, Vec<OwnedFd>)> {
     frames.input().extend_from_slice(&header);
     frames.input().resize(header.len() + length, 0);
     rest.read_exact(&mut frames.input()[header.len()..])?;
-    let message = frames.next()?.ok_or(io::ErrorKind::UnexpectedEof)?;
+    let message = frames.take()?.ok_or(io::ErrorKind::UnexpectedEof)?;
     Ok((message, descriptors))
 }
 

@@ -95,10 +95,13 @@ fn redirect(port: u16) -> Result<(), NetlinkError> {
         name: TABLE.to_owned(),
     };
     let chain = || CHAIN.to_owned();
-    let mut operations = vec![
-        // There may be one, from before: what is there is then removed, in the same transaction.
-        Operation::AddTable,
-        Operation::RemoveTable,
+    let mut socket = NftSocket::open()?;
+    let mut operations = Vec::new();
+    if socket.tables(Family::V4)?.contains(&table.name) {
+        // From before. Only then: what is removed is waited for when the socket is closed, for some 30 ms.
+        operations.push(Operation::RemoveTable);
+    }
+    operations.extend([
         Operation::AddTable,
         Operation::AddChain {
             chain: chain(),
@@ -108,7 +111,7 @@ fn redirect(port: u16) -> Result<(), NetlinkError> {
                 priority: BEFORE_TRACKING,
             }),
         },
-    ];
+    ]);
     for protocol in Protocol::ALL {
         for expressions in [there(protocol, port), back(protocol, port)] {
             operations.push(Operation::AppendRule {
@@ -117,7 +120,7 @@ fn redirect(port: u16) -> Result<(), NetlinkError> {
             });
         }
     }
-    NftSocket::open()?.commit(operations.iter().map(|operation| (&table, operation)))
+    socket.commit(operations.iter().map(|operation| (&table, operation)))
 }
 
 const SOURCE_PORT: u32 = 0;
