@@ -21,7 +21,8 @@ pub mod wait;
 pub use bytes::Bytes;
 pub use cluster::{Cluster, ClusterSpec, ClusterStatus, JoinTokens};
 pub use container::{
-    ContainerSpec, DnsSpec, HealthCheck, HealthTest, Limits, Mount, MountSource, NetworkMode, Ulimit,
+    AWAITS_CLIENT, ContainerSpec, DnsSpec, HealthCheck, HealthTest, Limits, Mount, MountSource, NetworkMode,
+    Ulimit,
 };
 pub use id::{ClusterId, IdGen, NetworkId, NodeId, ParseIdError, RequestId, ServiceId, StackId, TaskId};
 pub use meta::{Labels, Meta, Version};

@@ -5,13 +5,14 @@
 
 use crate::assignment::AssignedTask;
 use crate::board::{Board, Posted};
+use crate::clients::Clients;
 use crate::clock;
 use crate::crash;
 use crate::disk::Disk;
 use crate::name::container_of;
 use crate::network::{NetworkHub, PortsTaken};
 use crate::runtime::TaskRuntime;
-use crate::task::{AttachFailure, Input, Link, Origin, Output, Report, Step, TaskMachine};
+use crate::task::{AttachFailure, Input, Link, Origin, Output, Report, Step, TaskMachine, awaits_client};
 use shoal_agent_runtime::{ContainerId, Exit, ExitReason};
 use shoal_core::model::{DesiredState, TaskId, WallTime};
 use std::any::Any;
@@ -29,6 +30,7 @@ pub(crate) struct Shared<R> {
     pub(crate) link: watch::Receiver<Link>,
     pub(crate) network: Arc<NetworkHub>,
     pub(crate) ports: watch::Receiver<PortsTaken>,
+    pub(crate) clients: Arc<Clients>,
 }
 
 impl<R> Clone for Shared<R> {
@@ -40,6 +42,7 @@ impl<R> Clone for Shared<R> {
             link: self.link.clone(),
             network: Arc::clone(&self.network),
             ports: self.ports.clone(),
+            clients: Arc::clone(&self.clients),
         }
     }
 }
@@ -73,6 +76,8 @@ pub(crate) async fn keep<R: TaskRuntime>(
     let mut link = shared.link.clone();
     let mut ports = shared.ports.clone();
     ports.mark_changed();
+    let mut clients = shared.clients.watch();
+    let mut alone = awaits_client(&task);
     let current = *link.borrow_and_update();
     let (machine, outputs) = TaskMachine::new(task.clone(), origin, current, Instant::now());
     let Some(container) = container_of(&id, machine.attempt()) else {
@@ -110,6 +115,11 @@ pub(crate) async fn keep<R: TaskRuntime>(
             // Handled below; the tick that wakes it does no harm.
             Ok(()) = changed(&mut link) => Input::Tick,
             Ok(()) = ports.changed() => Input::PortTaken(ports.borrow_and_update().of(&keeper.task)),
+            Ok(came) = clients.wait_for(|came| came.contains(&id)), if alone => {
+                drop(came);
+                alone = false;
+                Input::ClientCame
+            }
             () = clock::sleep_until(keeper.machine.next_deadline()) => Input::Tick,
         };
         // What the link is decides what an end means, so it is heard before anything else.

@@ -6,6 +6,7 @@
 
 pub mod assignment;
 pub mod board;
+mod clients;
 mod clock;
 pub mod crash;
 pub mod dial;

@@ -1,12 +1,14 @@
-//! Log and exec streams: asked for in the session, dialled back to the manager that asked.
+//! Streams of logs, of commands and of tasks' own programs: asked for in the session, dialled back to the manager that asked.
 //!
 //! Each stream has a connection of its own, so that a log nobody reads holds back neither heartbeats nor
 //! other streams. Dropping the connection ends what runs behind it.
 
+mod attach;
 mod exec;
 mod logs;
 
 use crate::board::{Board, Posted};
+use crate::clients::Clients;
 use crate::dial::Dial;
 use crate::keeper::chain;
 use crate::name::container_of;
@@ -37,6 +39,7 @@ pub(crate) trait ServeStreams: Send + Sync + 'static {
 pub(crate) struct Streams {
     dial: Arc<dyn Dial>,
     board: Arc<Board>,
+    clients: Arc<Clients>,
     runtime: Runtime,
     places: Arc<Semaphore>,
 }
@@ -58,10 +61,16 @@ pub(crate) struct Attached {
 pub(crate) struct Gone;
 
 impl Streams {
-    pub(crate) fn new(dial: Arc<dyn Dial>, board: Arc<Board>, runtime: Runtime) -> Self {
+    pub(crate) fn new(
+        dial: Arc<dyn Dial>,
+        board: Arc<Board>,
+        clients: Arc<Clients>,
+        runtime: Runtime,
+    ) -> Self {
         Self {
             dial,
             board,
+            clients,
             runtime,
             places: Arc::new(Semaphore::new(MOST_STREAMS)),
         }
@@ -119,6 +128,7 @@ impl ServeStreams for Streams {
                 }
                 (Ok(_), Some(Request::Logs(logs))) => streams.logs(&mut attached, logs).await,
                 (Ok(_), Some(Request::Exec(exec))) => streams.exec(&mut attached, exec).await,
+                (Ok(_), Some(Request::Attach(attach))) => streams.attach_to(&mut attached, attach).await,
                 (Ok(_), None) => {
                     let message = "this version of shoald does not know what was asked for".to_owned();
                     attached.fail(message, "upgrade the node").await

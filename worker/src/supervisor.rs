@@ -6,6 +6,7 @@
 
 use crate::assignment::{AssignmentSet, AssignmentUpdate, Position, Touched, UpdateRefusal};
 use crate::board::{Board, Posted};
+use crate::clients::Clients;
 use crate::clock;
 use crate::crash;
 use crate::disk::{Disk, Kept as OnDisk};
@@ -83,6 +84,7 @@ pub(crate) struct Parts<R> {
     pub(crate) link: watch::Receiver<Link>,
     pub(crate) network: Arc<NetworkHub>,
     pub(crate) ports: watch::Receiver<PortsTaken>,
+    pub(crate) clients: Arc<Clients>,
 }
 
 impl<R: TaskRuntime> Supervisor<R> {
@@ -96,6 +98,7 @@ impl<R: TaskRuntime> Supervisor<R> {
                 link: parts.link,
                 network: parts.network,
                 ports: parts.ports,
+                clients: parts.clients,
             },
             set: parts.kept.set,
             reports: parts.kept.reports,
@@ -319,6 +322,7 @@ impl<R: TaskRuntime> Supervisor<R> {
             .extend(containers.into_iter().map(|container| (container, now)));
         self.shared.board.forget(id);
         self.shared.network.forget(id);
+        self.shared.clients.forget(id);
         self.entries.remove(id);
         crash::reached("worker.forget.3-off-the-board");
     }

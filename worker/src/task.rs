@@ -4,6 +4,7 @@
 //! the results back. States are the cluster's; the phases below are this node's finer ones. Every path ends
 //! in `Gone`, with nothing of the container left.
 
+mod client;
 mod ending;
 mod io;
 mod leaving;
@@ -12,12 +13,14 @@ mod preparing;
 mod restart;
 mod running;
 
+pub(crate) use client::awaited as awaits_client;
 pub use ending::describe_exit;
 pub use io::{AttachFailure, Failure, ImageFacts, Input, Link, Output, Report, StartedFacts, Step};
 pub use origin::{Found, Origin, origin};
 
 use crate::assignment::AssignedTask;
 use crate::health::{Health, Verdict};
+use client::Client;
 use ending::Ending;
 use restart::InPlace;
 use shoal_agent_runtime::Signal;
@@ -84,6 +87,7 @@ pub struct TaskMachine {
     unhealthy: Option<String>,
     /// What is said of a published port of it that another process holds.
     port_taken: Option<String>,
+    client: Client,
     in_place: InPlace,
     out: Vec<Output>,
 }
@@ -103,6 +107,7 @@ impl TaskMachine {
             was_running: false,
             unhealthy: None,
             port_taken: None,
+            client: Client::of(&task),
             in_place: InPlace::new(task.spec.restart, link),
             out: Vec::new(),
             task,
@@ -145,7 +150,8 @@ impl TaskMachine {
     /// When `Input::Tick` is due.
     pub fn next_deadline(&self) -> Option<Instant> {
         match &self.phase {
-            Phase::Ready | Phase::Refused(_) => self.hold_until,
+            Phase::Ready => self.hold_until.into_iter().chain(self.client.until()).min(),
+            Phase::Refused(_) => self.hold_until,
             Phase::Up => self.health.as_ref().and_then(Health::next_deadline),
             Phase::Stopping { kill_at, .. } => Some(*kill_at),
             Phase::Attaching { again_at } | Phase::Removing { again_at, .. } => *again_at,
@@ -176,6 +182,7 @@ impl TaskMachine {
             Input::PortTaken(sentence) => self.port_taken(sentence),
             Input::Ended { exit, hint } => self.exited(&exit, hint.as_deref(), now),
             Input::Removed(result) => self.removed(result, now),
+            Input::ClientCame => self.client_came(now),
             Input::Link(link) => self.in_place.link(link, now),
             Input::Panicked(message) => self.panicked(&message, now),
             Input::Tick => self.tick(now),

@@ -3,6 +3,7 @@
 //! Called by the node; owns no decision of its own.
 
 use crate::board::Board;
+use crate::clients::Clients;
 use crate::crash;
 use crate::dial::Dial;
 use crate::disk::{Disk, DiskError, Kept};
@@ -94,6 +95,7 @@ impl Worker {
         let (ports, ports_told) = watch::channel(PortsTaken::default());
         let keeping = keep_described(network.status(), description, ports);
         let board = Arc::new(Board::default());
+        let clients = Arc::new(Clients::default());
         let (link, linked) = watch::channel(Link::Lost);
         let (manager, spoken_to) = watch::channel(String::new());
         let supervisor = Supervisor::new(Parts {
@@ -106,10 +108,16 @@ impl Worker {
             link: linked,
             network: Arc::clone(&network),
             ports: ports_told,
+            clients: Arc::clone(&clients),
         });
         let (messages, inbox) = mpsc::channel(MESSAGES);
         let parts = SessionParts {
-            streams: Arc::new(Streams::new(Arc::clone(&dial), Arc::clone(&board), runtime)),
+            streams: Arc::new(Streams::new(
+                Arc::clone(&dial),
+                Arc::clone(&board),
+                clients,
+                runtime,
+            )),
             dial,
             board: Arc::clone(&board),
             supervisor: messages,

@@ -7,6 +7,9 @@ use super::{Bytes, CpuNanos, Labels};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
+/// A label of a container whose program is not started before a client is attached to it, as `docker run` does.
+pub const AWAITS_CLIENT: &str = "shoal.awaits-client";
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerSpec {
     /// The reference as the user wrote it.

@@ -1,7 +1,7 @@
-//! `Exec.Run`: a program in a task's container, with its input, output, size, signals and exit code.
+//! `Exec`: a program in a task's container or the task's own, with its input, output, size, signals and exit code.
 //!
 //! Bytes are passed on as they come; each direction waits for its reader. When the client goes, the
-//! worker is told and ends the program.
+//! worker is told: it ends a program that was run, and lets the task's own go on.
 
 use super::{
     broker::{Broker, Pipe},
@@ -12,9 +12,9 @@ use shoal_api::{
     convert::{Details, status},
     limits::STREAM_CHUNKS,
     v1::{
-        ErrorCode, ExecOptions, ExecRequest, ExecResponse, ExecStart, ExecStreamRequest, StreamCancel,
-        StreamDown, StreamUp, exec_request, exec_response, exec_server::Exec, stream_down::Down,
-        stream_request, stream_up::Up,
+        AttachStart, AttachStreamRequest, ErrorCode, ExecOptions, ExecRequest, ExecResponse, ExecStart,
+        ExecStreamRequest, StreamCancel, StreamDown, StreamUp, exec_request, exec_response,
+        exec_server::Exec, stream_down::Down, stream_request, stream_up::Up,
     },
 };
 use shoal_core::{
@@ -37,8 +37,8 @@ impl ExecService {
         Self { handle, broker }
     }
 
-    /// The running task meant, and the node it runs on.
-    fn target(&self, reference: &str) -> Result<(Arc<Task>, NodeId), Status> {
+    /// The task meant, in a state from `least` to running, and the node it is on.
+    fn target(&self, reference: &str, least: TaskState) -> Result<(Arc<Task>, NodeId), Status> {
         let view = self.handle.view();
         let task = match resolve::task(&view, reference) {
             Ok(task) => task,
@@ -47,12 +47,14 @@ impl ExecService {
         };
         let state = task.status.state;
         match (&task.node, state) {
-            (Some(node), TaskState::Starting | TaskState::Running) => Ok((Arc::clone(task), node.clone())),
+            (Some(node), state) if (least..=TaskState::Running).contains(&state) => {
+                Ok((Arc::clone(task), node.clone()))
+            }
             _ => Err(status(
                 Details::of(
                     ErrorCode::Unavailable,
                     format!(
-                        "task {} is {}: there is no container to run a program in",
+                        "task {} is {}: there is no program of it that runs",
                         task.id,
                         state.name()
                     ),
@@ -66,6 +68,7 @@ impl ExecService {
 #[tonic::async_trait]
 impl Exec for ExecService {
     type RunStream = ReceiverStream<Result<ExecResponse, Status>>;
+    type AttachStream = ReceiverStream<Result<ExecResponse, Status>>;
 
     async fn run(
         &self,
@@ -73,18 +76,51 @@ impl Exec for ExecService {
     ) -> Result<Response<Self::RunStream>, Status> {
         let mut input = request.into_inner();
         let ExecStart { task, options } = first(&mut input).await?;
-        let (task, node) = self.target(&task)?;
+        let (task, node) = self.target(&task, TaskState::Starting)?;
         let exec = ExecStreamRequest {
             task: task.id.to_string(),
             options: Some(options.unwrap_or_default()),
         };
-        let pipe = self
-            .broker
-            .open(&node, stream_request::Request::Exec(exec))
-            .await?;
-        let (output, received) = mpsc::channel(STREAM_CHUNKS);
-        tokio::spawn(serve(pipe, input, output));
-        Ok(Response::new(ReceiverStream::new(received)))
+        let asked = stream_request::Request::Exec(exec);
+        let pipe = self.broker.open(&node, asked).await?;
+        Ok(joined(pipe, input))
+    }
+
+    async fn attach(
+        &self,
+        request: Request<Streaming<ExecRequest>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
+        let mut input = request.into_inner();
+        let AttachStart { task, options } = first_attach(&mut input).await?;
+        // One that waits for its client has a container and is not started.
+        let (task, node) = self.target(&task, TaskState::Ready)?;
+        let attach = AttachStreamRequest {
+            task: task.id.to_string(),
+            options: Some(options.unwrap_or_default()),
+        };
+        let asked = stream_request::Request::Attach(attach);
+        let pipe = self.broker.open(&node, asked).await?;
+        Ok(joined(pipe, input))
+    }
+}
+
+fn joined(
+    pipe: Pipe,
+    input: Streaming<ExecRequest>,
+) -> Response<ReceiverStream<Result<ExecResponse, Status>>> {
+    let (output, received) = mpsc::channel(STREAM_CHUNKS);
+    tokio::spawn(serve(pipe, input, output));
+    Response::new(ReceiverStream::new(received))
+}
+
+async fn first_attach(input: &mut Streaming<ExecRequest>) -> Result<AttachStart, Status> {
+    match input.message().await? {
+        Some(ExecRequest {
+            request: Some(exec_request::Request::Attach(start)),
+        }) => Ok(start),
+        _ => Err(status(
+            Details::of(ErrorCode::Invalid, "expected which task to attach to first").with_field("attach"),
+        )),
     }
 }
 
@@ -192,7 +228,7 @@ async fn pass_input(mut input: Streaming<ExecRequest>, down: mpsc::Sender<Result
             Err(_) => return,
         };
         let message = match message {
-            exec_request::Request::Start(_) => continue,
+            exec_request::Request::Start(_) | exec_request::Request::Attach(_) => continue,
             exec_request::Request::Stdin(bytes) => Down::Stdin(bytes),
             exec_request::Request::StdinClose(close) => Down::StdinClose(close),
             exec_request::Request::Resize(size) => Down::Resize(size),

@@ -166,7 +166,7 @@ impl NetworkHub {
                 tracing::warn!(%task, error = %chain(&error), "what an ended container had in the network stays for now");
             }
             Err(_late) => {
-                tracing::warn!(%task, "the network does not answer; an ended container is left to it")
+                tracing::warn!(%task, "the network does not answer; an ended container is left to it");
             }
         }
     }

@@ -47,13 +47,14 @@ impl PortsTaken {
                 address: port.host_ip,
                 port: port.published,
             };
-            self.0.get(&key).map(|who| unpublished(&key, who))
+            self.0.get(&key).map(|why| unpublished(why))
         })
     }
 }
 
-fn unpublished(port: &PortKey, who: &str) -> String {
-    format!("the port {port} is not published on this node: {who}")
+/// Why not names the port.
+fn unpublished(why: &str) -> String {
+    format!("a port is not published on this node: {why}")
 }
 
 /// Keeps the description and the list of taken ports as the network's status says; ends with the network.
@@ -150,8 +151,7 @@ pub(crate) fn notes(status: &NetStatus) -> Vec<String> {
     let problems = problems
         .iter()
         .map(|problem| format!("{}; try: {}", problem.what, problem.remedy));
-    let ports = status.ports_taken.iter();
-    let ports = ports.map(|(port, who)| unpublished(port, who));
+    let ports = status.ports_taken.values().map(|why| unpublished(why));
     let lost = status.lost.iter();
     let lost = lost.map(|(id, why)| format!("the container {id} is not in its networks: {why}"));
     problems.chain(ports).chain(lost).collect()
@@ -187,13 +187,13 @@ mod tests {
     fn problems_come_with_what_would_help() {
         let mut status = status();
         status.names = down("no such file");
-        status.ports_taken = PortsTaken::of_tcp(80, "nginx (pid 3)").0;
+        status.ports_taken = PortsTaken::of_tcp(80, "80/tcp is taken by nginx").0;
         assert_eq!(
             notes(&status),
             [
                 "shoal-net, which answers names and holds published ports, is down: no such file; try: see shoald's log; it is started again by itself",
                 "a firewall drops; try: nft insert",
-                "the port 80/tcp is not published on this node: nginx (pid 3)",
+                "a port is not published on this node: 80/tcp is taken by nginx",
             ]
         );
         let widest: Vec<String> = routes(&status.routes).iter().map(ToString::to_string).collect();
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_said_of_the_tasks_that_publish_it() {
-        let taken = PortsTaken::of_tcp(8080, "nginx (pid 3) has it");
+        let taken = PortsTaken::of_tcp(8080, "8080/tcp is taken by nginx");
         let with = |published, mode, host_ip| {
             let mut task = linked(1);
             task.ports = vec![PublishedPort {
@@ -214,7 +214,7 @@ mod tests {
             }];
             taken.of(&task)
         };
-        let sentence = "the port 8080/tcp is not published on this node: nginx (pid 3) has it";
+        let sentence = "a port is not published on this node: 8080/tcp is taken by nginx";
         assert_eq!(with(8080, PortMode::Ingress, None).as_deref(), Some(sentence));
         assert!(with(8080, PortMode::Host, None).is_some());
         assert_eq!(with(8081, PortMode::Ingress, None), None);

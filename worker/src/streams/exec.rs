@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tonic::Streaming;
 
 /// What a container's runtime answers where the command is not to blame, as Docker.
-const RUNTIME_FAILED: i32 = 126;
+pub(super) const RUNTIME_FAILED: i32 = 126;
 /// A command's children may keep its output open after its end: what comes so late is still sent, as in Docker.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 const DEFAULT_SIZE: TerminalSize = TerminalSize {
@@ -99,7 +99,7 @@ fn spec(options: v1::ExecOptions) -> ExecSpec {
     }
 }
 
-fn terminal_size(size: v1::TerminalSize) -> TerminalSize {
+pub(super) fn terminal_size(size: v1::TerminalSize) -> TerminalSize {
     TerminalSize {
         columns: u16::try_from(size.columns).unwrap_or(u16::MAX),
         rows: u16::try_from(size.rows).unwrap_or(u16::MAX),
@@ -181,7 +181,7 @@ async fn throw_away(mut output: ExecStream, mut exit: ExecExit) {
     }
 }
 
-async fn send_chunk(up: &mpsc::Sender<v1::StreamUp>, chunk: ExecOutput) -> Result<(), Gone> {
+pub(super) async fn send_chunk(up: &mpsc::Sender<v1::StreamUp>, chunk: ExecOutput) -> Result<(), Gone> {
     let (bytes, wrap): (_, fn(Vec<u8>) -> Up) = match chunk {
         ExecOutput::Stdout(bytes) => (bytes, Up::Stdout),
         ExecOutput::Stderr(bytes) => (bytes, Up::Stderr),
@@ -195,7 +195,7 @@ async fn send_chunk(up: &mpsc::Sender<v1::StreamUp>, chunk: ExecOutput) -> Resul
     Ok(())
 }
 
-async fn exited(up: &mpsc::Sender<v1::StreamUp>, code: i32, message: &str) -> Result<(), Gone> {
+pub(super) async fn exited(up: &mpsc::Sender<v1::StreamUp>, code: i32, message: &str) -> Result<(), Gone> {
     let exit = v1::ExecExit {
         code,
         message: message.to_owned(),

@@ -151,6 +151,7 @@ struct Rig {
     running: tokio::task::JoinHandle<()>,
     at: u64,
     ports: watch::Sender<PortsTaken>,
+    clients: Arc<Clients>,
 }
 
 impl Rig {
@@ -162,6 +163,7 @@ impl Rig {
         let at = kept.set.at.index;
         let network = Arc::new(hub(&fake.overlay, &kept.tables).await);
         let (ports, told) = watch::channel(PortsTaken::default());
+        let clients = Arc::new(Clients::default());
         let supervisor = Supervisor::new(Parts {
             runtime: Arc::clone(&fake),
             board: Arc::clone(&board),
@@ -172,6 +174,7 @@ impl Rig {
             link: watched,
             network,
             ports: told,
+            clients: Arc::clone(&clients),
         });
         let (messages, inbox) = mpsc::channel(8);
         let running = tokio::spawn(supervisor.run(inbox));
@@ -183,6 +186,7 @@ impl Rig {
             running,
             at,
             ports,
+            clients,
         }
     }
 
@@ -433,6 +437,22 @@ async fn a_network_that_is_not_ready_is_waited_for() {
     rig.send(vec![linked(1)]).await;
     rig.until_state(1, TaskState::Running).await;
     assert_eq!(rig.fake.overlay.seen().unready, 0);
+}
+
+#[tokio::test]
+async fn one_that_waits_for_its_client_is_started_once_it_came() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = Rig::start(dir.path(), Arc::default(), "a").await;
+    let mut waiting = assigned(1);
+    let label = (shoal_core::model::AWAITS_CLIENT.to_owned(), String::new());
+    waiting.spec.container.labels.extend([label]);
+    rig.send(vec![waiting, assigned(2)]).await;
+    rig.until_state(1, TaskState::Ready).await;
+    rig.clients.came(&task(2));
+    rig.until_state(2, TaskState::Running).await;
+    assert_eq!(rig.fake.state.lock().unwrap().starts, 1);
+    rig.clients.came(&task(1));
+    rig.until_state(1, TaskState::Running).await;
 }
 
 #[tokio::test]

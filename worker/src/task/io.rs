@@ -39,6 +39,8 @@ pub enum Input {
     Link(Link),
     /// The code that carried out a step panicked.
     Panicked(String),
+    /// A client is attached to its streams.
+    ClientCame,
     /// A deadline has come.
     Tick,
 }

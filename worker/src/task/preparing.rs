@@ -99,7 +99,7 @@ impl TaskMachine {
             return self.end(Ending::asked(None), now);
         }
         let held = self.hold_until.is_some_and(|until| until > now);
-        if self.desired == DesiredState::Running && !held {
+        if self.desired == DesiredState::Running && !held && !self.awaits_client(now) {
             self.hold_until = None;
             self.phase = Phase::Checking;
             self.out.push(Output::Do(Step::CheckPorts));

@@ -7,7 +7,7 @@ use super::*;
 use crate::health::Probe;
 use crate::testing::assigned;
 use shoal_agent_runtime::{Exit, ExitReason};
-use shoal_core::model::{Bytes, HealthCheck, HealthTest, RestartCondition, RestartPolicy};
+use shoal_core::model::{AWAITS_CLIENT, Bytes, HealthCheck, HealthTest, RestartCondition, RestartPolicy};
 use std::time::SystemTime;
 
 struct Bench {
@@ -479,4 +479,43 @@ fn origins() {
             container: Found::Created
         }
     );
+}
+
+#[test]
+fn a_task_that_waits_for_its_client_is_started_once_it_came_or_never() {
+    let mut task = assigned(1);
+    let label = (AWAITS_CLIENT.to_owned(), String::new());
+    task.spec.container.labels.extend([label]);
+    let ready = || {
+        let mut bench = Bench::fresh(task.clone());
+        bench.give(Input::Fetched(Ok(ImageFacts::default())));
+        bench.said.clear();
+        bench.give(Input::Created(Ok(())));
+        bench.said("ready ready");
+        bench
+    };
+    let mut bench = ready();
+    bench.steer(DesiredState::Running);
+    bench.said("");
+    bench.give(Input::ClientCame);
+    bench.said("checkports");
+    assert_eq!(bench.machine.next_deadline(), None);
+
+    let mut bench = ready();
+    bench.now = bench.machine.next_deadline().unwrap();
+    bench.give(Input::Tick);
+    bench.said("rejected! remove");
+    assert_eq!(bench.error(), "no client attached to it within 30s");
+
+    let mut bench = ready();
+    bench.steer(DesiredState::Shutdown);
+    bench.said("shutdown! remove");
+
+    // It came before the container was ready.
+    let mut bench = Bench::fresh(task.clone());
+    bench.give(Input::ClientCame);
+    bench.give(Input::Fetched(Ok(ImageFacts::default())));
+    bench.said.clear();
+    bench.give(Input::Created(Ok(())));
+    bench.said("ready checkports");
 }

@@ -120,7 +120,7 @@ fn what_is_unhealthy_gets_no_connections_before_it_is_told_to_stop() {
 #[test]
 fn a_port_that_another_holds_is_waited_for_while_it_runs() {
     let mut bench = linked_running();
-    let sentence = "the port 80/tcp is not published on this node: nginx (pid 3)";
+    let sentence = "a port is not published on this node: 80/tcp is taken by nginx";
     bench.give(Input::PortTaken(Some(sentence.to_owned())));
     bench.said("running");
     assert_eq!(bench.machine.report().message, sentence);
