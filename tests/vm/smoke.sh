@@ -53,6 +53,8 @@ check "its processor time is limited" limit cpu.max "50000 100000"
 check "a command runs in it" seen hello inside box "echo hello"
 check "the command has the filter" seen 'Seccomp:.2' inside box "cat /proc/self/status"
 check "the command is in the container's control group" seen '^0::/$' inside box "cat /proc/self/cgroup"
+check "it has the AppArmor profile" seen '^shoal-default .enforce.$' inside box "cat /proc/1/attr/apparmor/current"
+check "so has the command" seen '^shoal-default .enforce.$' inside box "cat /proc/self/attr/apparmor/current"
 check "it may not mount" refused mount -t tmpfs none /proc
 check "it may not use the disk's device" refused "mknod /disk b 7 0 && cat /disk"
 check "it may use the null device" inside box "echo > /dev/null"

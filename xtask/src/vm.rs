@@ -1,6 +1,6 @@
 //! `cargo xtask vm`: the smoke test on a second kernel, Debian's, with cgroup v2 alone, in an emulated machine.
 //!
-//! The kernel's package is downloaded and unpacked below `target/vm`, never installed. The machine's disk is one
+//! The packages of the kernel and of AppArmor are downloaded and unpacked below `target/vm`, never installed. The machine's disk is one
 //! archive of the five programs, busybox and the scripts of `tests/vm`; what they print is what is judged.
 
 use crate::{
@@ -43,17 +43,13 @@ pub(crate) fn run() -> Result<()> {
     })?;
     let folder = root().join("target/vm");
     let kernel = kernel(&folder)?;
-    let initial = initial_root(&folder, &dist, &kernel)?;
+    let apparmor = unpacked(&folder, "apparmor", "apparmor")?;
+    let initial = initial_root(&folder, &dist, (&kernel, &apparmor))?;
     boot(&folder, &kernel, &initial)
 }
 
-/// The unpacked package: `boot/vmlinuz-*` and `lib/modules/*`.
+/// The kernel's unpacked package: `boot/vmlinuz-*` and `lib/modules/*`.
 fn kernel(folder: &Path) -> Result<PathBuf> {
-    let unpacked = folder.join("kernel");
-    if unpacked.join("boot").is_dir() {
-        return Ok(unpacked);
-    }
-    fs::create_dir_all(folder)?;
     let depends = Command::new("apt-cache")
         .args(["depends", "linux-image-cloud-amd64"])
         .output()
@@ -63,14 +59,25 @@ fn kernel(folder: &Path) -> Result<PathBuf> {
         .split_whitespace()
         .find(|word| word.starts_with("linux-image-") && *word != "linux-image-cloud-amd64")
         .context("no package of Debian's cloud kernel is known: run `apt-get update`")?;
+    unpacked(folder, package, "kernel")
+}
+
+/// The files of a package, below a folder of this name.
+fn unpacked(folder: &Path, package: &str, name: &str) -> Result<PathBuf> {
+    let unpacked = folder.join(name);
+    if unpacked.is_dir() {
+        return Ok(unpacked);
+    }
+    fs::create_dir_all(folder)?;
     let mut download = Command::new("apt-get");
     download.args(["download", "-q", package]).current_dir(folder);
     run_command(download)?;
-    let archive = only(folder, "linux-image-")?;
+    let archive = only(folder, &format!("{package}_"))?;
+    let staged = folder.join(format!("{name}.new"));
     let mut unpack = Command::new("dpkg-deb");
-    unpack.arg("-x").arg(&archive).arg(folder.join("kernel.new"));
+    unpack.arg("-x").arg(&archive).arg(&staged);
     run_command(unpack)?;
-    fs::rename(folder.join("kernel.new"), &unpacked)?;
+    fs::rename(staged, &unpacked)?;
     Ok(unpacked)
 }
 
@@ -85,7 +92,7 @@ fn only(folder: &Path, prefix: &str) -> Result<PathBuf> {
 }
 
 /// The initial root file system as a compressed archive.
-fn initial_root(folder: &Path, dist: &Path, kernel: &Path) -> Result<PathBuf> {
+fn initial_root(folder: &Path, dist: &Path, (kernel, apparmor): (&Path, &Path)) -> Result<PathBuf> {
     let tree = folder.join("root");
     if tree.exists() {
         fs::remove_dir_all(&tree)?;
@@ -105,6 +112,10 @@ fn initial_root(folder: &Path, dist: &Path, kernel: &Path) -> Result<PathBuf> {
     }
     // The kernel runs this program for a module that it lacks.
     symlink("bin", tree.join("sbin"))?;
+    // The daemon runs this one: AppArmor's profiles are compiled before they are loaded.
+    let parser = apparmor.join("sbin/apparmor_parser");
+    copy_libraries(&parser, &tree)?;
+    fs::copy(parser, tree.join("bin/apparmor_parser"))?;
     copy_modules(kernel, &tree, busybox)?;
     let scripts = root().join("tests/vm");
     fs::copy(scripts.join("init"), tree.join("init"))?;

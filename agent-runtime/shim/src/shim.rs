@@ -359,3 +359,6 @@ impl Shim {
         shoal_run_dir::crash::reached(std::path::Path::new("../.."), name);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -238,42 +238,13 @@ fn kill(pid: u32, signal: Signal) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::Connection;
-    use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
-    use shoal_run_dir::conf::ShimConf;
-    use std::os::unix::net::UnixListener;
+    use crate::shim::tests::{answer, shim};
 
     #[test]
     fn an_exec_that_is_over_before_it_is_named_has_its_end_told() {
         let folder = tempfile::tempdir().unwrap();
-        let conf = ShimConf {
-            id: "c".to_owned(),
-            tag: "0".to_owned(),
-            log_dir: folder.path().to_owned(),
-            log_max_size: 1000,
-            log_max_files: 1,
-            terminal: false,
-            terminal_size: None,
-            stdin: false,
-            cgroup: folder.path().to_owned(),
-            oom_file: None,
-        };
-        let listener = UnixListener::bind(folder.path().join("s")).unwrap();
-        let (lock, _) = rustix::pipe::pipe().unwrap();
-        let mut shim = Shim::new(conf, listener.into(), lock).unwrap();
+        let (mut shim, daemon) = shim(&folder);
         shim.phase = Phase::Running { at_ns: 1 };
-        let (daemon, socket) = socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::empty(),
-            None,
-        )
-        .unwrap();
-        shim.connections.push(Connection {
-            socket,
-            id: 1,
-            greeted: true,
-        });
         let (reading, report) = pipe_with(PipeFlags::NONBLOCK).unwrap();
         shim.execs.push(Exec {
             connection: 1,
@@ -296,9 +267,7 @@ mod tests {
         drop(report);
         shim.read_exec_reports();
         for expect in [Reply::ExecStarted { pid: 71 }, Reply::ExecEnded { code: 7 }] {
-            let mut bytes = [0; 64];
-            let (count, _) = recv(&daemon, &mut bytes[..], RecvFlags::DONTWAIT).unwrap();
-            assert_eq!(Reply::decode(&bytes[..count]), Ok(expect));
+            assert_eq!(answer(&daemon), expect);
         }
         assert!(shim.execs.is_empty() && shim.unclaimed.is_empty());
         assert!(!shim.exec_ended(ended(72, 0)), "nobody waits for it");
