@@ -4,6 +4,7 @@
 //! wrong last. Called by the shell for reading; nothing here is stored.
 
 use crate::{
+    allocator::Numbers,
     model::{
         DesiredState, Mode, NodeId, RevisionKey, Service, Slot, Task, TaskId, TaskState, Timestamp,
         UpdateState, WaitCode, WaitOwner,
@@ -114,9 +115,18 @@ fn update_reason(service: &Service, now: Timestamp) -> Vec<Reason> {
 struct Fresh {
     table: Option<NodeTable>,
     verdicts: BTreeMap<(RevisionKey, Option<NodeId>), String>,
+    numbers: Numbers,
 }
 
 impl Fresh {
+    /// Which of the task's networks have no address free.
+    fn lack(&mut self, view: &StoreView, task: &Task, now: Timestamp) -> String {
+        let revision = view.revision(&task.revision_key());
+        revision.map_or_else(String::new, |revision| {
+            self.numbers.tell(view, &revision.networks, now)
+        })
+    }
+
     fn verdict(&mut self, view: &StoreView, task: &Task, now: Timestamp) -> String {
         let key = (task.revision_key(), task.node.clone());
         if let Some(verdict) = self.verdicts.get(&key) {
@@ -146,6 +156,8 @@ fn slot_reason(view: &StoreView, tasks: &[Arc<Task>], now: Timestamp, fresh: &mu
     let wait = task.wait.as_ref()?;
     let mut detail = if is_schedulers(wait.code) {
         fresh.verdict(view, task, now)
+    } else if wait.code == WaitCode::NoAddress {
+        fresh.lack(view, task, now)
     } else {
         wait.detail.clone()
     };

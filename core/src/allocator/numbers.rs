@@ -5,7 +5,7 @@
 //! write each network that changed once.
 
 use crate::{
-    model::{Addresses, Attachment, Network, NetworkId, Rest, Timestamp},
+    model::{Addresses, Attachment, Network, NetworkId, ResolvedUse, Rest, Timestamp},
     store::StoreView,
 };
 use std::{
@@ -95,6 +95,37 @@ impl Numbers {
                 pool.spent = None;
             }
         }
+    }
+
+    /// Which of the networks have no number free and when that changes by itself, in words.
+    pub(crate) fn tell(&mut self, view: &StoreView, networks: &[ResolvedUse], now: Timestamp) -> String {
+        let mut parts = Vec::new();
+        for used in networks {
+            let Some(pool) = self.pool(view, &used.network) else {
+                continue;
+            };
+            let Err(lack) = pool.next(view, now) else {
+                continue;
+            };
+            let name = &pool.network.spec.name;
+            let when = lack.again_at.map_or_else(
+                || "none of them was given back lately".to_owned(),
+                |at| {
+                    format!(
+                        "one that was given back is free again in {} s",
+                        at.since(now).as_secs() + 1
+                    )
+                },
+            );
+            parts.push(format!(
+                "network {name:?} has no address of its {} free, {when}",
+                pool.highest
+            ));
+        }
+        if parts.is_empty() {
+            return "an address is free now".to_owned();
+        }
+        parts.join("; ")
     }
 
     /// The networks that changed, to be written.
@@ -187,6 +218,9 @@ impl Pool {
     fn rest(&mut self, number: u32, now: Timestamp) {
         self.changed = true;
         let until = now.after(REST);
+        if let Some(lack) = &mut self.spent {
+            lack.again_at = Some(lack.again_at.map_or(until, |at| at.min(until)));
+        }
         let place = self.resting.partition_point(|rest| rest.last < number);
         let inside = self
             .resting

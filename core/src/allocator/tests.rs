@@ -58,6 +58,12 @@ impl World {
         Ok(given)
     }
 
+    fn take_many(&mut self, count: usize) {
+        for _ in 0..count {
+            self.take().unwrap();
+        }
+    }
+
     fn give_back(&mut self, number: u32) {
         let holder = self.view.services().find(|s| s.endpoint.vips[0].number == number);
         let service = holder.unwrap().clone();
@@ -136,7 +142,7 @@ fn a_small_ipv6_range_bounds_the_numbers() {
 #[test]
 fn a_number_rests_even_where_the_search_comes_round() {
     let mut world = World::new("10.9.0.0/29", None);
-    (0..6).for_each(|_| drop(world.take().unwrap()));
+    world.take_many(6);
     world.give_back(2);
     world.pass(Duration::from_secs(4));
     world.give_back(5);
@@ -157,7 +163,7 @@ fn a_number_rests_even_where_the_search_comes_round() {
 #[test]
 fn numbers_come_in_turn() {
     let mut world = World::new("10.9.0.0/28", None);
-    (0..3).for_each(|_| drop(world.take().unwrap()));
+    world.take_many(3);
     world.give_back(1);
     world.pass(REST);
     assert_eq!(
@@ -170,7 +176,7 @@ fn numbers_come_in_turn() {
 #[test]
 fn what_rests_together_is_one_range() {
     let mut world = World::new("10.9.0.0/22", None);
-    (0..10).for_each(|_| drop(world.take().unwrap()));
+    world.take_many(10);
     for number in [3, 5, 4, 9] {
         world.give_back(number);
     }

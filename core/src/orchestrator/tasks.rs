@@ -126,14 +126,17 @@ pub(crate) fn attach(draft: &mut Draft<'_>, task: &mut Task) -> Option<Lack> {
             None
         }
         Err(lack) => {
-            let detail = no_address(draft.view(), &lack.network);
-            task.wait = Some(waiting::wait(task, WaitCode::NoAddress, detail, draft.now));
+            // Which network it is may change with every look, and `explain` says it freshly.
+            if !lacks_address(task) {
+                let detail = no_address(draft.view(), &lack.network);
+                task.wait = Some(waiting::wait(task, WaitCode::NoAddress, detail, draft.now));
+            }
             Some(lack)
         }
     }
 }
 
-pub(crate) fn no_address(view: &StoreView, network: &NetworkId) -> String {
+fn no_address(view: &StoreView, network: &NetworkId) -> String {
     let name = view
         .network(network)
         .map_or(network.as_str(), |network| network.spec.name.as_str());

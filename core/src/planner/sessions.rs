@@ -61,7 +61,7 @@ struct Batch {
 enum Turned {
     /// Back, as far as its heartbeat tells.
     Heard,
-    Opened(NodeDescription),
+    Opened(Box<NodeDescription>),
     Left,
 }
 
@@ -100,7 +100,7 @@ impl Sessions {
             if stored != Some(description) {
                 self.nodes
                     .entry(id.clone())
-                    .or_insert_with(|| Turned::Opened(description.clone()));
+                    .or_insert_with(|| Turned::Opened(Box::new(description.clone())));
             }
         }
     }
@@ -119,7 +119,7 @@ impl Sessions {
                 known(&node)?;
                 liveness.heard(&node, now, period);
                 self.described.insert(node.clone(), description.clone());
-                self.nodes.insert(node, Turned::Opened(description));
+                self.nodes.insert(node, Turned::Opened(Box::new(description)));
             }
             PlannerInput::Heartbeat { node } => {
                 let stored = known(&node)?;
@@ -216,11 +216,11 @@ fn turn_node(draft: &mut Draft<'_>, id: &NodeId, turned: Turned) -> bool {
     let Some(node) = draft.view().node(id) else {
         return moved;
     };
-    if node.description.as_ref() == Some(&description) {
+    if node.description.as_ref() == Some(&*description) {
         return moved;
     }
     let next = Node {
-        description: Some(description),
+        description: Some(*description),
         ..Node::clone(node)
     };
     draft.put_node(next);

@@ -144,7 +144,7 @@ pub(super) fn warnings(spec: &NetworkSpec) -> Vec<String> {
     match spec.driver {
         NetworkDriver::Overlay => {}
         NetworkDriver::Bridge => {
-            warnings.push("a bridge network joins the tasks of one node only".to_owned())
+            warnings.push("a bridge network joins the tasks of one node only".to_owned());
         }
     }
     warnings

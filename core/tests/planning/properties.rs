@@ -35,6 +35,19 @@ enum Step {
     Pass(u8),
     Budget(u8),
     TakeOver,
+    /// A network with a subnet of its own, or one of the pools.
+    Network(u8),
+    RemoveNetwork(u8),
+    /// Two services in one stack, with a network of its own.
+    Stack {
+        name: u8,
+        shape: Shape,
+        network: bool,
+        prune: bool,
+    },
+    RemoveStack(u8),
+    /// Sessions hear of several entries at once.
+    HoldUp(u8),
     /// A plan is lost on its way into the log.
     Lose,
 }
@@ -50,6 +63,11 @@ struct Shape {
     spread: bool,
     most: u8,
     restart: u8,
+    /// Bits: which networks.
+    networks: u8,
+    /// A port on every node, or one that is chosen.
+    publish: u8,
+    dnsrr: bool,
 }
 
 fn shapes() -> impl Strategy<Value = Shape> {
@@ -62,9 +80,10 @@ fn shapes() -> impl Strategy<Value = Shape> {
         any::<bool>(),
         0..3_u8,
         0..6_u8,
+        (0..16_u8, 0..4_u8, any::<bool>()),
     )
         .prop_map(
-            |(replicas, global, cpu, port, zone, spread, most, restart)| Shape {
+            |(replicas, global, cpu, port, zone, spread, most, restart, (networks, publish, dnsrr))| Shape {
                 replicas,
                 global,
                 cpu,
@@ -73,6 +92,9 @@ fn shapes() -> impl Strategy<Value = Shape> {
                 spread,
                 most,
                 restart,
+                networks,
+                publish,
+                dnsrr,
             },
         )
 }
@@ -96,6 +118,12 @@ fn steps() -> impl Strategy<Value = Step> {
         4 => any().prop_map(Step::Pass),
         1 => (1..30_u8).prop_map(Step::Budget),
         1 => Just(Step::TakeOver),
+        3 => (0..4_u8).prop_map(Step::Network),
+        2 => (0..4_u8).prop_map(Step::RemoveNetwork),
+        2 => (0..2_u8, shapes(), prop::bool::ANY, prop::bool::ANY)
+            .prop_map(|(name, shape, network, prune)| Step::Stack { name, shape, network, prune }),
+        1 => (0..2_u8).prop_map(Step::RemoveStack),
+        2 => (1..6_u8).prop_map(Step::HoldUp),
         1 => Just(Step::Lose),
     ]
 }
@@ -119,6 +147,19 @@ fn shaped(name: &str, shape: &Shape) -> ServiceSpec {
             mode: PortMode::Host,
             host_ip: None,
         });
+    }
+    if shape.publish > 0 {
+        let published = [8000, 8001, 0][usize::from(shape.publish) - 1];
+        spec.ports.push(PublishedPort {
+            target: 80,
+            published,
+            protocol: Protocol::Udp,
+            mode: PortMode::Ingress,
+            host_ip: None,
+        });
+    }
+    if shape.dnsrr {
+        spec.endpoint_mode = EndpointMode::DnsRoundRobin;
     }
     let placement = &mut spec.task.placement;
     if shape.zone > 0 {
@@ -153,6 +194,15 @@ fn pick<T: Clone>(all: &[T], index: u8) -> Option<T> {
     (!all.is_empty()).then(|| all[usize::from(index) % all.len()].clone())
 }
 
+/// Small ones: `ingress` has room for fourteen, any other network for six, and there are few of them.
+fn pools() -> AddressPools {
+    AddressPools {
+        v4: vec!["10.128.0.0/25".parse().unwrap()],
+        v4_subnet_length: 29,
+        v6: Some("fd12:3456:789a::/48".parse().unwrap()),
+    }
+}
+
 struct History {
     world: World,
     descriptions: Vec<(NodeId, NodeDescription)>,
@@ -162,7 +212,7 @@ struct History {
 impl History {
     fn new() -> Self {
         Self {
-            world: World::new(3),
+            world: World::with_pools(3, &pools()),
             descriptions: Vec::new(),
             made: 0,
         }
@@ -221,6 +271,10 @@ impl History {
             Step::Create(..) | Step::Update(..) | Step::Scale(..) | Step::Remove(_) => {
                 self.take_service(step);
             }
+            Step::Network(_) | Step::RemoveNetwork(_) | Step::Stack { .. } | Step::RemoveStack(_) => {
+                self.take_network(step);
+            }
+            Step::HoldUp(entries) => self.world.held_up = *entries,
             Step::Work(times) => {
                 for _ in 0..*times {
                     self.world.settle();
@@ -307,16 +361,79 @@ impl History {
         }
     }
 
+    /// The spec on those of the networks that there are.
+    fn on_networks(&self, mut spec: ServiceSpec, shape: &Shape) -> ServiceSpec {
+        for n in (0..4).filter(|n| shape.networks & (1 << n) != 0) {
+            let network = format!("n{n}");
+            if self.world.view().network_by_name(&network).is_some() {
+                spec.task.networks.push(NetworkUse {
+                    network,
+                    aliases: vec!["alias".to_owned()],
+                });
+            }
+        }
+        spec
+    }
+
+    fn take_network(&mut self, step: &Step) {
+        match step {
+            Step::Network(n) => {
+                let subnets = (*n == 0).then(|| "10.9.0.0/29".parse().unwrap());
+                self.ask(&Request::CreateNetwork {
+                    spec: NetworkSpec {
+                        name: format!("n{n}"),
+                        ipv6: *n % 2 == 1,
+                        subnets: subnets.into_iter().collect(),
+                        ..NetworkSpec::default()
+                    },
+                });
+            }
+            Step::RemoveNetwork(n) => self.ask(&Request::RemoveNetwork {
+                reference: format!("n{n}"),
+            }),
+            Step::Stack {
+                name,
+                shape,
+                network,
+                prune,
+            } => {
+                let mut spec = StackSpec {
+                    name: format!("stack{name}"),
+                    ..StackSpec::default()
+                };
+                if *network {
+                    let own = StackNetwork::Own(NetworkSpec::default());
+                    spec.networks.insert("own".to_owned(), own);
+                }
+                for service in ["a", "b"].into_iter().take(1 + usize::from(shape.replicas % 2)) {
+                    let mut service_spec = shaped(service, shape);
+                    if *network && shape.spread {
+                        service_spec.task.networks.push(NetworkUse {
+                            network: "own".to_owned(),
+                            aliases: Vec::new(),
+                        });
+                    }
+                    spec.services.insert(service.to_owned(), service_spec);
+                }
+                self.ask(&Request::DeployStack { spec, prune: *prune });
+            }
+            Step::RemoveStack(name) => self.ask(&Request::RemoveStack {
+                reference: format!("stack{name}"),
+            }),
+            _ => unreachable!(),
+        }
+    }
+
     fn take_service(&mut self, step: &Step) {
         match step {
             Step::Create(shape) => {
                 self.made += 1;
-                let spec = shaped(&format!("s{}", self.made), shape);
+                let spec = self.on_networks(shaped(&format!("s{}", self.made), shape), shape);
                 self.ask(&Request::CreateService { spec });
             }
             Step::Update(service, shape) => {
                 if let Some(service) = self.service(*service) {
-                    let mut spec = shaped(&service.spec.name, shape);
+                    let mut spec = self.on_networks(shaped(&service.spec.name, shape), shape);
                     spec.mode = service.spec.mode;
                     self.ask(&Request::UpdateService {
                         reference: service.id.to_string(),
@@ -375,6 +492,8 @@ impl History {
     /// All nodes are well, workers work and time passes: whatever may run runs.
     fn heal(&mut self) {
         self.world.budget = 2000;
+        self.world.held_up = 0;
+        self.world.deliver();
         for (id, description) in self.descriptions.clone() {
             if self.world.view().node(&id).is_some() {
                 self.world.open_session(&id, description);
@@ -388,8 +507,12 @@ impl History {
         self.world.run_workers();
         for task in self.world.view().tasks() {
             let live = task.desired <= DesiredState::Running;
-            let stuck =
-                live && task.status.state != TaskState::Running && task.status.state != TaskState::Pending;
+            let hungry = task
+                .wait
+                .as_ref()
+                .is_some_and(|wait| wait.code == WaitCode::NoAddress);
+            let waits = task.status.state == TaskState::Pending || hungry;
+            let stuck = live && task.status.state != TaskState::Running && !waits;
             assert!(!stuck, "it neither runs nor waits for a node: {task:#?}");
             assert!(
                 live || task.status.state.is_terminal(),
@@ -398,6 +521,9 @@ impl History {
         }
         for service in self.world.view().services() {
             self.check_count(service);
+        }
+        for network in self.world.view().networks() {
+            assert!(!network.status.removed, "it never went: {network:#?}");
         }
     }
 

@@ -35,6 +35,9 @@ pub(crate) struct World {
     pub(crate) checked: bool,
     /// The next plan does not come to be.
     pub(crate) lose_next: bool,
+    /// So many entries are applied before the sessions hear of any.
+    pub(crate) held_up: u8,
+    unheard: Vec<Event>,
     /// Reports that no applied plan has taken, by ticket: their workers send them again.
     unanswered: BTreeMap<u64, (NodeId, Vec<TaskReport>)>,
     /// When a number of a network was last given back by somebody that a node knew.
@@ -73,6 +76,8 @@ impl World {
             changes: 0,
             checked: true,
             lose_next: false,
+            held_up: 0,
+            unheard: Vec::new(),
             unanswered: BTreeMap::new(),
             given_back: BTreeMap::new(),
             ticket: 0,
@@ -141,15 +146,24 @@ impl World {
         let Applied::Took(events) = self.store.apply(self.index, TERM, &entry) else {
             panic!("dropped");
         };
-        let view = self.store.snapshot();
-        for (node, assignments) in self.sessions.handle(&view, &events) {
-            self.workers.get_mut(&node).unwrap().take(assignments);
+        self.unheard.extend(events.iter().cloned());
+        if self.held_up == 0 {
+            self.deliver();
         }
+        self.held_up = self.held_up.saturating_sub(1);
         self.check_events(&events);
         if self.checked {
             self.check_state();
         }
         events
+    }
+
+    /// Lets the sessions hear of everything.
+    pub(crate) fn deliver(&mut self) {
+        let view = self.store.snapshot();
+        for (node, assignments) in self.sessions.handle(&view, &std::mem::take(&mut self.unheard)) {
+            self.workers.get_mut(&node).unwrap().take(assignments);
+        }
     }
 
     pub(crate) fn request(&mut self, request: &Request) -> Result<Response, Refusal> {
@@ -274,6 +288,7 @@ impl World {
             description,
         };
         self.planner.handle(&view, input, self.now).unwrap();
+        self.deliver();
         let assignments = self.sessions.open(&view, id);
         let worker = self.workers.entry(id.clone()).or_default();
         worker.silent = false;
@@ -297,6 +312,8 @@ impl World {
     }
 
     pub(crate) fn run_workers(&mut self) {
+        self.held_up = 0;
+        self.deliver();
         self.settle();
         while self.step_workers() {
             self.settle();
@@ -384,7 +401,7 @@ impl World {
     fn check_state(&mut self) {
         let view = self.store.snapshot();
         assert_eq!(check::addresses(&view), Vec::<String>::new());
-        for (node, worker) in &self.workers {
+        for (node, worker) in self.workers.iter().filter(|_| self.unheard.is_empty()) {
             if self.sessions.is_open(node) {
                 assert_eq!(check::tables(&view, node, &worker.tables), Vec::<String>::new());
             }
