@@ -3,7 +3,7 @@
 //! An id is minted by an `IdGen` that its caller seeds, never from a random source in here, so that the
 //! simulator replays a run exactly. A parsed id is valid by construction.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 use std::{fmt, str::FromStr};
 
@@ -19,11 +19,35 @@ pub struct ParseIdError {
     pub found: String,
 }
 
+fn parse(text: &str) -> Result<[u8; ID_LEN], ParseIdError> {
+    match <[u8; ID_LEN]>::try_from(text.as_bytes()) {
+        Ok(bytes) if bytes.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'z')) => Ok(bytes),
+        Ok(_) | Err(_) => Err(ParseIdError {
+            found: text.to_owned(),
+        }),
+    }
+}
+
+/// Takes an id out of whatever text it is read from. There are several in every object, so that none of them is
+/// copied to the heap on its way.
+struct IdVisitor;
+
+impl de::Visitor<'_> for IdVisitor {
+    type Value = [u8; ID_LEN];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an id of 25 characters 0-9 and a-z")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        parse(text).map_err(E::custom)
+    }
+}
+
 macro_rules! id_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name([u8; ID_LEN]);
 
         impl $name {
@@ -45,18 +69,19 @@ macro_rules! id_type {
             type Err = ParseIdError;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                match <[u8; ID_LEN]>::try_from(text.as_bytes()) {
-                    Ok(bytes) if bytes.iter().all(|b| ALPHABET.contains(b)) => Ok(Self(bytes)),
-                    _ => Err(ParseIdError { found: text.to_owned() }),
-                }
+                parse(text).map(Self)
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = ParseIdError;
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
 
-            fn try_from(text: String) -> Result<Self, Self::Error> {
-                text.parse()
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(IdVisitor).map(Self)
             }
         }
 
