@@ -54,6 +54,10 @@ pub(crate) enum Command {
     Ps(verb::ps::PsArgs),
     /// Fetch the logs of one task
     Logs(verb::logs::LogsArgs),
+    /// Run a container, with its streams here
+    Run(Box<verb::run::RunArgs>),
+    /// Attach to the streams of a task
+    Attach(verb::attach::AttachArgs),
     /// Run a command in a task's container
     Exec(verb::exec::ExecArgs),
     /// Show tasks, services, nodes or networks in full
@@ -102,6 +106,17 @@ mod tests {
             ("stack deploy -c a.yaml -c b.yaml app", true),
             ("stack deploy", true),
             ("exec -it web.1 sh -c ls", true),
+            (
+                "run --rm -it --network front -e A=1 -v ./x:/x -p 8080:80 --name me img sh -c ls",
+                true,
+            ),
+            ("run -ti --detach-keys ctrl-a,d img", true),
+            ("run -d img", true),
+            ("run -d --rm img", false),
+            ("run -di img", true),
+            ("run", false),
+            ("attach --no-stdin web.1", true),
+            ("attach --detach-keys ctrl- web.1", false),
             ("exec web.1", false),
             ("exec -d web.1 sleep 9", true),
             ("exec -di web.1 sh", false),

@@ -11,8 +11,8 @@ mod task_flags;
 mod values;
 
 pub(crate) use lists::{CreateLists, UpdateLists};
-pub(crate) use names::invented_name;
+pub(crate) use names::{invented_name, run_name};
 pub(crate) use networks::{joined_text, mode_name};
 pub(crate) use ports::{ports_text, protocol_name};
 pub(crate) use task_flags::{TaskFlags, Words, words};
-pub(crate) use values::{Pair, not_built, pair};
+pub(crate) use values::{Pair, not_built, pair, volume};

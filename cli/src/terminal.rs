@@ -2,6 +2,10 @@
 //!
 //! Raw mode is given back when the guard goes, whatever ends the command.
 
+mod detach;
+
+pub(crate) use detach::DetachKeys;
+
 use std::io::IsTerminal;
 
 /// Characters of a terminal.

@@ -2,6 +2,7 @@
 //!
 //! A verb parses nothing and decides nothing about the cluster: it asks, converts, shows, waits.
 
+pub(crate) mod attach;
 pub(crate) mod cluster;
 pub(crate) mod completion;
 pub(crate) mod context;
@@ -13,7 +14,9 @@ pub(crate) mod logs;
 pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod ps;
+pub(crate) mod run;
 pub(crate) mod service;
+mod session;
 pub(crate) mod stack;
 pub(crate) mod version;
 pub(crate) mod volume;
@@ -76,6 +79,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         Command::Ps(args) => ps::run(&client, args).await,
         Command::Logs(args) => logs::run(&client, args).await,
         Command::Inspect(args) => inspect::run(&client, args).await,
+        Command::Run(args) => run::run(&client, *args).await,
+        Command::Attach(args) => attach::run(&client, args).await,
         Command::Exec(args) => exec::run(&client, args).await,
         Command::Version(args) => version::run(&client, args).await,
         Command::Completion(args) => completion::run(&args),

@@ -8,10 +8,14 @@ use super::{
     ports::{PortPattern, Ports, port_pattern, ports},
     values::{Pair, host, mount, pair, preference, ulimit},
 };
-use crate::complete::{Names, names};
+use crate::{
+    complete::{Names, names},
+    failure::usage,
+};
+use anyhow::{Context, Result};
 use clap::Args;
 use shoal_core::model::{DnsSpec, Labels, Mount, Preference, ServiceSpec, Ulimit};
-use std::net::IpAddr;
+use std::{collections::BTreeMap, fs, net::IpAddr};
 
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct CreateLists {
@@ -20,7 +24,7 @@ pub(crate) struct CreateLists {
     env: Vec<Pair>,
     /// File of environment variables
     #[arg(long, value_name = "FILE")]
-    pub(crate) env_file: Vec<String>,
+    env_file: Vec<String>,
     /// Label of the service
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = pair)]
     label: Vec<Pair>,
@@ -43,10 +47,10 @@ pub(crate) struct CreateLists {
     #[arg(long, value_name = "PREFERENCE", value_parser = preference)]
     placement_pref: Vec<Preference>,
     /// Supplementary group
-    #[arg(long)]
+    #[arg(long, alias = "group-add")]
     group: Vec<String>,
     /// Line of /etc/hosts: NAME:ADDRESS, or NAME:host-gateway for the host
-    #[arg(long, value_name = "NAME:ADDRESS", value_parser = host)]
+    #[arg(long, value_name = "NAME:ADDRESS", alias = "add-host", value_parser = host)]
     host: Vec<(String, String)>,
     /// Resolver for names that are not the cluster's (the host's if not given)
     #[arg(long, value_name = "ADDRESS")]
@@ -72,12 +76,24 @@ pub(crate) struct CreateLists {
 }
 
 impl CreateLists {
+    /// The variables of `--env-file`. As `docker run` takes them: the values as they stand.
+    pub(crate) fn env_of_files(&self) -> Result<BTreeMap<String, String>> {
+        let own = |name: &str| std::env::var(name).ok();
+        let mut env = BTreeMap::new();
+        for path in &self.env_file {
+            let text = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+            let values = shoal_compose::parse_env_file(&text, true, &own);
+            env.extend(values.map_err(|error| usage(format!("{path}: {error}")))?);
+        }
+        Ok(env)
+    }
+
     /// `own` is the caller's environment, for variables named without a value.
     pub(crate) fn apply(
         self,
         spec: &mut ServiceSpec,
         own: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<(), String> {
+    ) -> std::result::Result<(), String> {
         let container = &mut spec.task.container;
         for Pair { key, value } in self.env {
             match value.or_else(|| own(&key)) {
@@ -216,7 +232,7 @@ impl UpdateLists {
         self,
         spec: &mut ServiceSpec,
         own: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<(), String> {
+    ) -> std::result::Result<(), String> {
         let container = &mut spec.task.container;
         container.env.retain(|name, _| !self.env_rm.contains(name));
         for Pair { key, value } in self.env_add {

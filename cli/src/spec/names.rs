@@ -1,6 +1,6 @@
 //! A name for a service that was given none: an adjective and a fish.
 //!
-//! Used by `service create` alone; whether it is free is the managers' business.
+//! Used by `service create` and `run`; whether it is free is the managers' business.
 
 use std::{collections::hash_map::RandomState, hash::BuildHasher};
 
@@ -20,6 +20,11 @@ pub(crate) fn invented_name() -> String {
     // The standard library seeds this from the operating system.
     let draw = |salt: u64| RandomState::new().hash_one(salt);
     name_of(draw(1), draw(2), draw(3))
+}
+
+/// The name of what `run` makes.
+pub(crate) fn run_name() -> String {
+    format!("run-{:06x}", RandomState::new().hash_one(0_u64) & 0xff_ffff)
 }
 
 fn name_of(adjective: u64, fish: u64, number: u64) -> String {

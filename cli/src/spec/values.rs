@@ -48,6 +48,42 @@ pub(crate) fn mount(text: &str) -> Result<Mount, String> {
     })
 }
 
+/// `SOURCE:TARGET[:ro]`, or a target alone for an anonymous volume, as `docker run -v` takes them.
+pub(crate) fn volume(text: &str) -> Result<Mount, String> {
+    let fail = || format!("expected SOURCE:TARGET[:ro], found {text:?}");
+    let (rest, read_only) = match text.rsplit_once(':') {
+        Some((rest, "ro")) => (rest, true),
+        Some((rest, "rw")) => (rest, false),
+        _ => (text, false),
+    };
+    let (source, target) = match rest.split_once(':') {
+        Some((source, target)) => (Some(source), target),
+        None => (None, rest),
+    };
+    if !target.starts_with('/') || target.contains(':') || source == Some("") {
+        return Err(fail());
+    }
+    let source = match source {
+        Some(path) if path.starts_with(['/', '.']) => {
+            let path = std::path::absolute(path).map_err(|error| error.to_string())?;
+            // As Docker: a folder of the host that is missing is made.
+            MountSource::Bind {
+                path: path.display().to_string(),
+                create: true,
+            }
+        }
+        name => MountSource::Volume {
+            name: name.map(str::to_owned),
+            no_copy: false,
+        },
+    };
+    Ok(Mount {
+        source,
+        target: target.to_owned(),
+        read_only,
+    })
+}
+
 #[derive(Default)]
 struct MountParts {
     kind: Option<String>,

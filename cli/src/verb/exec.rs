@@ -1,24 +1,21 @@
 //! `shoal exec`: a command in a task's container, with its streams, its terminal and its exit code.
 //!
-//! Bytes are passed on as they are; with `-it` the caller's terminal is raw until the command ends.
+//! The command ends with its caller, unless it was told to stay.
 
-use super::Client;
+use super::{
+    Client,
+    session::{self, Caller, End},
+};
 use crate::{
     complete::{Names, names},
-    failure::{Exit, hinted, usage},
-    output::print_bytes,
+    failure::usage,
     spec::Pair,
-    terminal::{self, Raw},
+    terminal,
     wire::refused,
 };
-use anyhow::{Context, Result};
-use shoal_api::{
-    limits::{CHUNK_BYTES, STREAM_CHUNKS},
-    v1::{self, exec_request::Request, exec_response::Response},
-};
-use std::{collections::HashMap, io::Write};
-use tokio::{io::AsyncReadExt, sync::mpsc};
-use tokio_stream::{StreamExt, wrappers::ReceiverStream};
+use anyhow::Result;
+use shoal_api::v1::{self, exec_request::Request};
+use std::collections::HashMap;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ExecArgs {
@@ -53,7 +50,6 @@ pub(crate) async fn run(client: &Client, args: ExecArgs) -> Result<()> {
         return Err(usage("the input is not a terminal: leave -t away"));
     }
     let connection = client.connect().await?;
-    let size = terminal::size();
     let own = |name: &str| std::env::var(name).ok();
     let env: HashMap<String, String> = args
         .env
@@ -69,141 +65,24 @@ pub(crate) async fn run(client: &Client, args: ExecArgs) -> Result<()> {
             workdir: args.workdir.clone(),
             tty: args.tty,
             stdin: args.interactive,
-            size: args.tty.then(|| wire_size(size)),
+            size: args.tty.then(session::size),
             detach: args.detach,
         }),
     };
-    let (sender, receiver) = mpsc::channel(STREAM_CHUNKS);
-    send(&sender, Request::Start(start)).await?;
-    let outgoing = ReceiverStream::new(receiver);
-    let mut incoming = connection
+    let (speaker, outgoing) = session::open(Request::Start(start)).await?;
+    let incoming = connection
         .exec()
         .run(outgoing)
         .await
         .map_err(refused)?
         .into_inner();
-    // Raw only once the command runs: a refusal is printed to a terminal as it was.
-    let mut raw = None;
-    let mut input = None;
-    while let Some(response) = incoming.next().await {
-        match response.map_err(refused)?.response {
-            Some(Response::Started(_)) => {
-                if args.tty && args.interactive {
-                    raw = Some(Raw::enter()?);
-                }
-                input = Some(tokio::spawn(pass_on(sender.clone(), args.interactive, args.tty)));
-            }
-            Some(Response::Stdout(data)) => print_bytes(&data)?,
-            Some(Response::Stderr(data)) => {
-                std::io::stderr()
-                    .write_all(&data)
-                    .context("cannot write to standard error")?;
-            }
-            Some(Response::Exit(exit)) => {
-                drop(raw);
-                if let Some(input) = input {
-                    input.abort();
-                }
-                return ended(&exit);
-            }
-            None => {}
-        }
-    }
-    drop(raw);
-    Err(hinted(
-        "the connection to the container broke off",
-        "The command may still run: `shoal service ps` shows where the task is.",
-    ))
-}
-
-fn ended(exit: &v1::ExecExit) -> Result<()> {
-    if !exit.message.is_empty() {
-        crate::output::note(&format!("shoal: {}", exit.message));
-    }
-    match exit.code {
-        0 => Ok(()),
-        code => Err(Exit(u8::try_from(code).unwrap_or(1)).into()),
-    }
-}
-
-fn wire_size(size: terminal::Size) -> v1::TerminalSize {
-    v1::TerminalSize {
-        rows: size.rows.into(),
-        columns: size.columns.into(),
-    }
-}
-
-async fn send(sender: &mpsc::Sender<v1::ExecRequest>, request: Request) -> Result<()> {
-    let request = v1::ExecRequest {
-        request: Some(request),
+    let caller = Caller {
+        interactive: args.interactive,
+        tty: args.tty,
+        detach: None,
     };
-    sender
-        .send(request)
-        .await
-        .ok()
-        .context("the connection to the daemon is gone")
-}
-
-/// Standard input, the terminal's size and signals, until the command ends.
-async fn pass_on(sender: mpsc::Sender<v1::ExecRequest>, interactive: bool, tty: bool) {
-    let signals = signals(sender.clone(), tty);
-    if interactive {
-        tokio::join!(signals, stdin(sender));
-    } else {
-        drop(sender);
-        signals.await;
+    match speaker.talk(incoming, caller).await? {
+        End::Exited(exit) => session::exited(&exit),
+        End::Detached => Ok(()),
     }
 }
-
-async fn stdin(sender: mpsc::Sender<v1::ExecRequest>) {
-    let mut input = tokio::io::stdin();
-    let mut buffer = vec![0; CHUNK_BYTES];
-    loop {
-        let request = match input.read(&mut buffer).await {
-            Ok(length) if length > 0 => Request::Stdin(buffer[..length].to_vec()),
-            _ => Request::StdinClose(v1::StdinClose {}),
-        };
-        let last = matches!(request, Request::StdinClose(_));
-        if send(&sender, request).await.is_err() || last {
-            return;
-        }
-    }
-}
-
-/// Without a terminal of its own the command gets the signals that the client gets.
-#[cfg(unix)]
-async fn signals(sender: mpsc::Sender<v1::ExecRequest>, tty: bool) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let kinds = [
-        SignalKind::window_change(),
-        SignalKind::interrupt(),
-        SignalKind::terminate(),
-        SignalKind::hangup(),
-        SignalKind::quit(),
-    ];
-    let mut streams = Vec::new();
-    for kind in kinds {
-        let Ok(stream) = signal(kind) else { continue };
-        let stream = futures::stream::unfold(stream, move |mut stream| async move {
-            stream.recv().await.map(|()| (kind, stream))
-        });
-        streams.push(Box::pin(stream));
-    }
-    let mut arrived = futures::stream::select_all(streams);
-    while let Some(kind) = arrived.next().await {
-        let request = if kind == SignalKind::window_change() {
-            if !tty {
-                continue;
-            }
-            Request::Resize(wire_size(terminal::size()))
-        } else {
-            Request::Signal(kind.as_raw_value())
-        };
-        if send(&sender, request).await.is_err() {
-            return;
-        }
-    }
-}
-
-#[cfg(not(unix))]
-async fn signals(_sender: mpsc::Sender<v1::ExecRequest>, _tty: bool) {}

@@ -11,11 +11,11 @@ use crate::{
     verb::request_id,
     wire::refused,
 };
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::ValueEnum;
 use shoal_api::v1;
 use shoal_core::model::{EndpointMode, Mode, ServiceSpec, TaskSpec, UpdateConfig};
-use std::{collections::BTreeMap, fs};
+use std::collections::BTreeMap;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct CreateArgs {
@@ -60,13 +60,7 @@ pub(crate) async fn run(client: &Client, args: CreateArgs) -> Result<()> {
     let wait = args.wait;
     let no_resolve_image = args.no_resolve_image;
     let own = |name: &str| std::env::var(name).ok();
-    let mut env = BTreeMap::new();
-    for path in &args.lists.env_file {
-        let text = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
-        // As `docker run --env-file`: the values as they stand.
-        let values = shoal_compose::parse_env_file(&text, true, &own);
-        env.extend(values.map_err(|error| usage(format!("{path}: {error}")))?);
-    }
+    let env = args.lists.env_of_files()?;
     let spec = spec(args, env, &own).map_err(usage)?;
     let connection = client.connect().await?;
     let request = v1::CreateServiceRequest {

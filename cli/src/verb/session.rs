@@ -1,0 +1,215 @@
+//! A program in a container and the caller's terminal: bytes both ways, size and signals, until one of them leaves.
+//!
+//! `exec`, `attach` and `run` start it; bytes are passed on as they are. With a terminal on both ends the caller's is raw
+//! until the end.
+
+use crate::{
+    failure::{Exit, hinted},
+    output::{note, print_bytes},
+    terminal::{self, DetachKeys, Raw},
+    wire::refused,
+};
+use anyhow::{Context, Error, Result};
+use shoal_api::{
+    limits::{CHUNK_BYTES, STREAM_CHUNKS},
+    v1::{self, exec_request::Request, exec_response::Response},
+};
+use std::io::Write;
+use tokio::{
+    io::AsyncReadExt,
+    sync::{mpsc, oneshot},
+};
+use tokio_stream::{StreamExt, wrappers::ReceiverStream};
+
+/// What of the caller's side takes part.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    /// Its standard input is passed on.
+    pub(crate) interactive: bool,
+    /// The program has a terminal.
+    pub(crate) tty: bool,
+    /// Keys that leave the program to itself; none where it ends with its caller.
+    pub(crate) detach: Option<DetachKeys>,
+}
+
+/// How a session ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    Exited(v1::ExecExit),
+    /// The caller left by the detach keys.
+    Detached,
+}
+
+/// The caller's way to a program; what is to be said first is on it.
+pub(crate) async fn open(first: Request) -> Result<(Speaker, ReceiverStream<v1::ExecRequest>)> {
+    let (sender, receiver) = mpsc::channel(STREAM_CHUNKS);
+    send(&sender, first).await?;
+    Ok((Speaker(sender), ReceiverStream::new(receiver)))
+}
+
+#[derive(Debug)]
+pub(crate) struct Speaker(mpsc::Sender<v1::ExecRequest>);
+
+impl Speaker {
+    /// Until the program ends or the caller leaves.
+    pub(crate) async fn talk(
+        self,
+        mut incoming: tonic::Streaming<v1::ExecResponse>,
+        caller: Caller,
+    ) -> Result<End> {
+        // Raw only once the program is there: a refusal is printed to a terminal as it was.
+        let mut raw = None;
+        let (left, mut leaves) = oneshot::channel();
+        let mut left = Some(left);
+        let mut input = None;
+        let ended = loop {
+            let response = tokio::select! {
+                response = incoming.next() => response,
+                Ok(()) = &mut leaves => break Ok(End::Detached),
+            };
+            match response {
+                None => break Err(broken_off()),
+                Some(Err(status)) => break Err(refused(status)),
+                Some(Ok(response)) => match response.response {
+                    Some(Response::Started(_)) => {
+                        if caller.tty && caller.interactive && terminal::stdin_is_terminal() {
+                            raw = Some(Raw::enter()?);
+                        }
+                        if let Some(left) = left.take() {
+                            let speaking = pass_on(self.0.clone(), caller.clone(), left);
+                            input = Some(tokio::spawn(speaking));
+                        }
+                    }
+                    Some(Response::Stdout(data)) => print_bytes(&data)?,
+                    Some(Response::Stderr(data)) => {
+                        let mut stderr = std::io::stderr();
+                        stderr
+                            .write_all(&data)
+                            .context("cannot write to standard error")?;
+                    }
+                    Some(Response::Exit(exit)) => break Ok(End::Exited(exit)),
+                    None => {}
+                },
+            }
+        };
+        drop(raw);
+        if let Some(input) = input {
+            input.abort();
+        }
+        ended
+    }
+}
+
+fn broken_off() -> Error {
+    hinted(
+        "the connection to the container broke off",
+        "The program may still run: `shoal service ps` shows where the task is.",
+    )
+}
+
+/// The program's exit code as the caller's own.
+pub(crate) fn exited(exit: &v1::ExecExit) -> Result<()> {
+    if !exit.message.is_empty() {
+        note(&format!("shoal: {}", exit.message));
+    }
+    match exit.code {
+        0 => Ok(()),
+        code => Err(Exit(u8::try_from(code).unwrap_or(1)).into()),
+    }
+}
+
+/// The caller's terminal, for a program that has one.
+pub(crate) fn size() -> v1::TerminalSize {
+    let size = terminal::size();
+    v1::TerminalSize {
+        rows: size.rows.into(),
+        columns: size.columns.into(),
+    }
+}
+
+async fn send(sender: &mpsc::Sender<v1::ExecRequest>, request: Request) -> Result<()> {
+    let request = v1::ExecRequest {
+        request: Some(request),
+    };
+    sender
+        .send(request)
+        .await
+        .ok()
+        .context("the connection to the daemon is gone")
+}
+
+/// Standard input, the terminal's size and signals, until the program ends.
+async fn pass_on(sender: mpsc::Sender<v1::ExecRequest>, caller: Caller, left: oneshot::Sender<()>) {
+    let signals = signals(sender.clone(), caller.tty);
+    if caller.interactive {
+        tokio::join!(signals, stdin(sender, caller.detach, left));
+    } else {
+        drop(sender);
+        signals.await;
+    }
+}
+
+async fn stdin(
+    sender: mpsc::Sender<v1::ExecRequest>,
+    mut detach: Option<DetachKeys>,
+    left: oneshot::Sender<()>,
+) {
+    let mut input = tokio::io::stdin();
+    let mut buffer = vec![0; CHUNK_BYTES];
+    loop {
+        let Ok(length @ 1..) = input.read(&mut buffer).await else {
+            // Nobody is left to hear of a failure.
+            drop(send(&sender, Request::StdinClose(v1::StdinClose {})).await);
+            return;
+        };
+        let (data, leaves) = match &mut detach {
+            None => (buffer[..length].to_vec(), false),
+            Some(keys) => keys.pass(&buffer[..length]),
+        };
+        if !data.is_empty() && send(&sender, Request::Stdin(data)).await.is_err() {
+            return;
+        }
+        if leaves {
+            left.send(()).ok();
+            return;
+        }
+    }
+}
+
+/// Without a terminal of its own the program gets the signals that the client gets.
+#[cfg(unix)]
+async fn signals(sender: mpsc::Sender<v1::ExecRequest>, tty: bool) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let kinds = [
+        SignalKind::window_change(),
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+        SignalKind::quit(),
+    ];
+    let mut streams = Vec::new();
+    for kind in kinds {
+        let Ok(stream) = signal(kind) else { continue };
+        let stream = futures::stream::unfold(stream, move |mut stream| async move {
+            stream.recv().await.map(|()| (kind, stream))
+        });
+        streams.push(Box::pin(stream));
+    }
+    let mut arrived = futures::stream::select_all(streams);
+    while let Some(kind) = arrived.next().await {
+        let request = if kind == SignalKind::window_change() {
+            if !tty {
+                continue;
+            }
+            Request::Resize(size())
+        } else {
+            Request::Signal(kind.as_raw_value())
+        };
+        if send(&sender, request).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(not(unix))]
+async fn signals(_sender: mpsc::Sender<v1::ExecRequest>, _tty: bool) {}
