@@ -37,7 +37,6 @@ impl Typist {
         let mut command: Command = host.command("script");
         command
             .args(["--quiet", "--flush", "--command", &shell, "/dev/null"])
-            .current_dir(folder)
             .envs(environment.iter().map(|(name, value)| (*name, value.as_str())))
             .env("TERM", "xterm")
             .env("HISTFILE", "/dev/null");
@@ -68,6 +67,8 @@ impl Typist {
             read: 0,
         };
         typist.wait_for_prompt()?;
+        // Entering a mount namespace leads to its root, wherever one was before.
+        typist.line(&format!("cd {folder}"))?;
         Ok(typist)
     }
 

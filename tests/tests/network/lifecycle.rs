@@ -136,7 +136,7 @@ fn scaling_and_updates_cost_no_request() -> Result<()> {
     }
     host.shoal(&["service", "update", "-q", "--env-add", "COLOR=blue", "web"])?;
     let done = host.tasks("web")?.len();
-    ensure!(done > 4, "nothing was replaced");
+    ensure!(done >= 4, "nothing was replaced: {done} tasks");
     for hammer in hammers {
         hammer.finish()?;
     }

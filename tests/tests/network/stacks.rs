@@ -10,7 +10,7 @@ const STACK: &str = "
 services:
   web:
     image: busybox:1
-    command: [sh, -c, 'mkdir -p /www && echo $COLOR > /www/index.html && exec httpd -f -p 80 -h /www']
+    command: [sh, -c, 'mkdir -p /www && echo $$COLOR > /www/index.html && exec httpd -f -p 80 -h /www']
     stop_signal: SIGKILL
     environment: { COLOR: ${COLOR} }
     deploy: { update_config: { monitor: 100ms } }
