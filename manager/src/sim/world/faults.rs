@@ -36,16 +36,16 @@ impl World {
         match self.rng.between(0, 100) {
             0..4 => self.crash(member),
             4..12 => self.members[member].doomed = true,
-            12..16 => {
+            12..18 => {
                 if let Some(leader) = leader {
                     self.counters.fault(Fault::LeaderCrashed);
                     self.crash(leader);
-                    if self.rng.chance(300) {
+                    if self.rng.chance(600) {
                         self.trouble_election();
                     }
                 }
             }
-            16..24 => self.partition(),
+            18..24 => self.partition(),
             24..31 => self.cut_one_way(),
             31..37 => self.isolate(leader.unwrap_or(member)),
             37..47 => self.trouble_network(),
