@@ -2,15 +2,17 @@
 //!
 //! The client's next packet then meets a new connection's rules: over TCP another backend answers it with a reset,
 //! over UDP another backend has it. The kernel filters by itself since 6.12, for IPv4; else what it lists is looked
-//! through here.
+//! through here. A client that sends nothing would not notice: its connections are listed, so that they can be ended.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use rustix::io::Errno;
 
-use crate::netlink::{Attributes, Batch, Message, NetlinkError, Protocol, Socket, attributes};
+use crate::desired::Protocol as Transport;
+use crate::netlink::{Attributes, Batch, Message, NetlinkError, Protocol, Socket, attributes, u16_be};
 use crate::nft::{Family, Word};
+use crate::sockets::Connection;
 
 const NFNL_SUBSYS_CTNETLINK: u16 = 1;
 const IPCTNL_MSG_CT_GET: u16 = 1;
@@ -24,6 +26,14 @@ const CTA_FILTER_F_CTA_IP_SRC: u32 = 1;
 const CTA_TUPLE_IP: u16 = 1;
 const CTA_IP_V4_SRC: u16 = 1;
 const CTA_IP_V6_SRC: u16 = 3;
+const CTA_IP_V4_DST: u16 = 2;
+const CTA_IP_V6_DST: u16 = 4;
+const CTA_TUPLE_PROTO: u16 = 2;
+const CTA_PROTO_NUM: u16 = 1;
+const CTA_PROTO_SRC_PORT: u16 = 2;
+const CTA_PROTO_DST_PORT: u16 = 3;
+/// Clients of one backend that are told that it stopped: more than one that serves well has.
+const CLIENTS_MOST: usize = 65_536;
 /// `nfgenmsg.version` of a request whose family counts: version 0 forgets all families.
 const WITH_FAMILY: u8 = 1;
 
@@ -42,6 +52,33 @@ impl Conntrack {
             socket: Socket::open(Protocol::Netfilter)?,
             filters: None,
         })
+    }
+
+    /// The TCP connections that one of these addresses answers, as their clients see them.
+    pub(crate) fn clients(&mut self, backends: &BTreeSet<IpAddr>) -> Result<Vec<Connection>, NetlinkError> {
+        let mut all = Vec::new();
+        for family in Family::ALL {
+            if !backends.iter().any(|address| Family::of(*address) == family) {
+                continue;
+            }
+            let found: Vec<Connection> = self.socket.dump(
+                message(IPCTNL_MSG_CT_GET),
+                &[family.number(), 0, 0, 0],
+                |_| {},
+                Vec::new,
+                |found, _, body| {
+                    let Some(list) = body.get(4..).map(attributes) else {
+                        return;
+                    };
+                    let ours = answers(&list, family).is_some_and(|address| backends.contains(&address));
+                    if ours && found.len() < CLIENTS_MOST {
+                        found.extend(connection(&list, family));
+                    }
+                },
+            )?;
+            all.extend(found);
+        }
+        Ok(all)
     }
 
     /// Forgets all connections that one of these addresses answers.
@@ -166,4 +203,26 @@ fn answers(list: &Attributes<'_>, family: Family) -> Option<IpAddr> {
         Family::V6 => CTA_IP_V6_SRC,
     };
     Word::new(attributes(tuple.get(CTA_TUPLE_IP)?).get(kind)?).address(family)
+}
+
+/// A TCP connection, as its client sees it.
+fn connection(list: &Attributes<'_>, family: Family) -> Option<Connection> {
+    let tuple = attributes(list.clone().get(CTA_TUPLE_ORIG)?);
+    let protocol = attributes(tuple.clone().get(CTA_TUPLE_PROTO)?);
+    if protocol.clone().get(CTA_PROTO_NUM)? != [Transport::Tcp.number()] {
+        return None;
+    }
+    let addresses = attributes(tuple.get(CTA_TUPLE_IP)?);
+    let (source, destination) = match family {
+        Family::V4 => (CTA_IP_V4_SRC, CTA_IP_V4_DST),
+        Family::V6 => (CTA_IP_V6_SRC, CTA_IP_V6_DST),
+    };
+    let end = |address, port| {
+        let address = Word::new(addresses.clone().get(address)?).address(family)?;
+        Some(SocketAddr::new(address, u16_be(protocol.clone().get(port)?)?))
+    };
+    Some(Connection {
+        from: end(source, CTA_PROTO_SRC_PORT)?,
+        to: end(destination, CTA_PROTO_DST_PORT)?,
+    })
 }

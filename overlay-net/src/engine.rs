@@ -11,6 +11,8 @@ mod status;
 mod thread;
 mod watch;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,8 +25,9 @@ use self::sight::Look;
 use self::watch::Watch;
 use crate::desired::{Desired, Endpoint, EndpointId, Revision, Tables, Tag};
 use crate::namespace::Namespace;
-use crate::observed::Observed;
+use crate::observed::{Observed, Side, Where};
 use crate::plan::{Change, Scope, plan};
+use crate::sockets::Connection;
 
 /// What several changes in a row are waited for before looking, so that one look sees them all.
 const SETTLE: Duration = Duration::from_millis(10);
@@ -231,6 +234,9 @@ impl Engine {
     /// Carries out a plan, and keeps the belief with it.
     fn carry_out(&mut self, changes: &[Change]) -> Result<(), KernelError> {
         for change in changes {
+            if let Change::Forget { addresses } = change {
+                self.end_clients(addresses);
+            }
             self.kernel.carry_out(change)?;
             self.observed
                 .apply(change)
@@ -239,6 +245,46 @@ impl Engine {
         let links = changes.iter().flat_map(Change::new_links_of_the_router);
         self.kernel.wait_for_carrier(links.collect())?;
         Ok(())
+    }
+
+    /// Ends connections of our own containers, and of the host, to backends that have stopped. Where that fails, who
+    /// waits at such a connection waits on.
+    fn end_clients(&mut self, backends: &BTreeSet<IpAddr>) {
+        let all = match self.kernel.router.connections.clients(backends) {
+            Ok(all) => all,
+            Err(error) => {
+                tracing::warn!(%error, "clients of a backend that stopped cannot be found");
+                return;
+            }
+        };
+        let mut places: BTreeMap<Where, Vec<Connection>> = BTreeMap::new();
+        for connection in all {
+            if let Some(place) = self.place_of(connection.from.ip()) {
+                places.entry(place).or_default().push(connection);
+            }
+        }
+        for (place, connections) in places {
+            if let Err(error) = self.kernel.end_connections(&place, &connections) {
+                let error = KernelError::from(error);
+                tracing::warn!(?place, %error, "clients of a backend that stopped cannot be told");
+            }
+        }
+    }
+
+    /// Where the processes are that have an address.
+    fn place_of(&self, address: IpAddr) -> Option<Where> {
+        if self.desired.tables.node.host.iter().any(|own| own == address) {
+            return Some(Where::Side(Side::Host));
+        }
+        let has = |endpoint: &Endpoint| {
+            let mut all = endpoint
+                .attachments
+                .iter()
+                .flat_map(|attachment| attachment.addresses.iter());
+            all.any(|own| own == address)
+        };
+        let found = self.desired.endpoints.iter().find(|(_, endpoint)| has(endpoint));
+        found.map(|(id, _)| Where::Endpoint(id.clone()))
     }
 
     /// Looks, plans and acts until there is nothing left to do; says how many changes that took. What does not come

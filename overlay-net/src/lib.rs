@@ -7,7 +7,7 @@
 //! What needs a living process is in one, `shoal-net` ([`serve`]): names, published ports on the loopback device, and
 //! ports held against others. [`Net`] starts it and tells it the tables that the kernel has.
 //!
-//! Not built yet: links between hosts, and the end of idle TCP connections to a backend that stopped.
+//! Not built yet: links between hosts.
 
 pub mod address;
 mod conntrack;
@@ -24,6 +24,7 @@ pub mod plan;
 mod process;
 pub mod rtnl;
 pub mod serve;
+mod sockets;
 mod sys;
 
 pub use engine::{ApplyError, AttachError, HostRoute, KernelError, NamesState, NetStatus, Problem};

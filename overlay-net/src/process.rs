@@ -239,8 +239,15 @@ impl Process {
                 return Ok(link);
             }
             tracing::info!("shoal-net is of another build; it is replaced");
-            self.starts.push(Instant::now());
-            match start::successor(&self.place, link).await {
+            match start::beside(&self.place, &link) {
+                Err(error) if link.version() == VERSION => {
+                    tracing::error!(%error, "shoal-net cannot be replaced; the one that is there goes on");
+                    return Ok(link);
+                }
+                Err(error) => return Err(error),
+                Ok(()) => self.starts.push(Instant::now()),
+            }
+            match start::hand_over(&self.place, link).await {
                 Ok(link) => return Ok(link),
                 Err(error) => tracing::error!(%error, "shoal-net could not be replaced without a gap"),
             }

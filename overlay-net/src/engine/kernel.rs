@@ -21,6 +21,7 @@ use crate::nft::NftSocket;
 use crate::observed::{Side, Where};
 use crate::plan::{self, Change, Setting};
 use crate::rtnl::{Request, RouteSocket};
+use crate::sockets::{self, Connection};
 
 /// The two namespaces that are always there, and where to find the others.
 #[derive(Debug)]
@@ -164,6 +165,19 @@ impl Kernel {
                 self.host.connections.forget(addresses).map_err(failed)
             }
         }
+    }
+
+    /// Ends the clients' sockets of these connections, all of one place.
+    pub(super) fn end_connections(
+        &self,
+        place: &Where,
+        connections: &[Connection],
+    ) -> Result<(), ChangeError> {
+        let ended = self.namespace(place)?.enter(|| sockets::end(connections))?;
+        ended.map_err(|source| ChangeError::Netlink {
+            change: "end connections",
+            source,
+        })
     }
 
     /// Waits until links of the router carry packets, or are gone.

@@ -1,6 +1,7 @@
 //! One connection to the process: a greeting, then requests out and replies in.
 
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -75,8 +76,8 @@ impl Link {
         timeout(patience, self.next()).await?
     }
 
-    /// The connection alone, for a successor to read on.
-    pub(super) fn into_std(self) -> io::Result<std::os::unix::net::UnixStream> {
-        self.stream.into_std()
+    /// The connection, for a successor to read on.
+    pub(super) fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.stream.as_fd().try_clone_to_owned()
     }
 }

@@ -31,10 +31,15 @@ pub(super) async fn fresh(place: &Place) -> io::Result<Link> {
     greet(place).await
 }
 
-/// One that takes over from another.
-pub(super) async fn successor(place: &Place, mut predecessor: Link) -> io::Result<Link> {
+/// One that waits for what another hands over by this connection.
+pub(super) fn beside(place: &Place, predecessor: &Link) -> io::Result<()> {
+    spawn(place, predecessor.descriptor()?, &["take-over"])
+}
+
+/// Has the other one hand everything over.
+pub(super) async fn hand_over(place: &Place, mut predecessor: Link) -> io::Result<Link> {
     predecessor.send(&Request::HandOver, PATIENCE).await?;
-    spawn(place, predecessor.into_std()?.into(), &["take-over"])?;
+    drop(predecessor);
     greet(place).await
 }
 

@@ -52,13 +52,7 @@ impl Control {
             };
             tokio::select! {
                 biased;
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => self.welcome(stream),
-                    Err(error) => {
-                        tracing::warn!(%error, "a network cannot be accepted");
-                        tokio::time::sleep(PAUSE).await;
-                    }
-                },
+                // Before anybody else is let in: what was asked to hand over would else be lost.
                 request = read => match request {
                     Ok(Some(request)) => return Ok(request),
                     Ok(None) => {
@@ -68,6 +62,13 @@ impl Control {
                     Err(error) => {
                         tracing::error!(%error, "the network cannot be understood");
                         self.connection = None;
+                    }
+                },
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => self.welcome(stream),
+                    Err(error) => {
+                        tracing::warn!(%error, "a network cannot be accepted");
+                        tokio::time::sleep(PAUSE).await;
                     }
                 },
             }

@@ -4,7 +4,7 @@
 //! for each asker and in all, and one that was silent of late is asked last.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -76,7 +76,11 @@ impl Forwarder {
         transport: Transport,
     ) -> Option<Vec<u8>> {
         let mut last = None;
+        let mut refused = BTreeSet::new();
         for server in self.order(servers) {
+            if refused.contains(&server) {
+                continue;
+            }
             let asked = async {
                 match transport {
                     Transport::Udp => self.datagram(server, question).await,
@@ -84,7 +88,10 @@ impl Forwarder {
                 }
             };
             match timeout(ATTEMPT, asked).await {
-                Ok(Ok(answer)) if is_refusal(&answer) => last = Some(answer),
+                Ok(Ok(answer)) if is_refusal(&answer) => {
+                    refused.insert(server);
+                    last = Some(answer);
+                }
                 Ok(Ok(answer)) => {
                     self.silent.borrow_mut().remove(&server);
                     return Some(answer);

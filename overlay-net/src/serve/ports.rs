@@ -19,6 +19,8 @@ use crate::desired::{PortKey, Protocol};
 
 /// Connections and exchanges in all: each holds two descriptors and some 20 KiB.
 const ALL_MOST: usize = 4096;
+/// Who has a port is found out anew with every so manieth attempt: all processes are looked through for it.
+const ATTEMPTS_A_REASON: u32 = 30;
 
 /// All published ports.
 #[derive(Debug)]
@@ -26,6 +28,7 @@ pub(super) struct Ports {
     wanted: BTreeMap<PortKey, Rc<Backends>>,
     held: BTreeMap<PortKey, Held>,
     taken: BTreeMap<PortKey, String>,
+    attempts: u32,
     /// Taken over from a predecessor, until it is known whether they are wanted.
     adopted: BTreeMap<PortKey, Vec<OwnedFd>>,
     limits: Limits,
@@ -78,6 +81,7 @@ impl Ports {
             wanted: BTreeMap::new(),
             held: BTreeMap::new(),
             taken: BTreeMap::new(),
+            attempts: 0,
             adopted: BTreeMap::new(),
             limits: Limits { all, stop },
         }
@@ -117,6 +121,7 @@ impl Ports {
     pub(super) fn retry(&mut self) -> bool {
         let keys: Vec<PortKey> = self.taken.keys().copied().collect();
         let before = self.taken.clone();
+        self.attempts = self.attempts.wrapping_add(1);
         keys.into_iter().for_each(|key| self.try_to_hold(key));
         before != self.taken
     }
@@ -162,9 +167,12 @@ impl Ports {
                 self.held.insert(key, held);
             }
             Err(error) => {
-                let known = self.taken.get(&key).cloned();
+                let known = self.taken.get(&key);
+                if known.is_some() && !self.attempts.is_multiple_of(ATTEMPTS_A_REASON) {
+                    return;
+                }
                 let why = reason(&key, &error);
-                if known.as_ref() != Some(&why) {
+                if known != Some(&why) {
                     tracing::warn!(port = %key, why, "a published port cannot be had");
                 }
                 self.taken.insert(key, why);

@@ -1,6 +1,7 @@
 //! What becomes of names and ports when `shoal-net` dies, is replaced, or is alone.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use shoal_overlay_net::NamesState;
@@ -23,6 +24,18 @@ async fn scene(world: &mut World) -> Container {
     };
     world.publish(key, Some(100), &[(&container, 80)]).await;
     container
+}
+
+/// Another file with the same in it. Copied by another process: while this one could write to it, no process that it
+/// starts meanwhile, for another test, would let it be run.
+fn copied(from: &Path, to: &Path) -> PathBuf {
+    std::fs::create_dir(to.parent().unwrap()).unwrap();
+    let copied = std::process::Command::new("cp")
+        .args([from, to])
+        .status()
+        .unwrap();
+    assert!(copied.success());
+    to.to_owned()
 }
 
 fn kill(pid: u32) {
@@ -139,10 +152,7 @@ fn another_build_takes_over_and_no_question_is_lost() {
                 }
             })
         };
-        let program = world.folder().join("new/shoal-net");
-        std::fs::create_dir(program.parent().unwrap()).unwrap();
-        std::fs::copy(&world.config.program, &program).unwrap();
-        world.config.program = program;
+        world.config.program = copied(&world.config.program, &world.folder().join("new/shoal-net"));
         until("questions are asked", || async {
             ANSWERED.with(std::cell::Cell::get) > 2
         })
@@ -185,10 +195,7 @@ fn the_end_of_the_network_ends_it_and_its_predecessor() {
         let _open = Conversation::open(&world.host, SocketAddr::new(LOCALHOST, 8080))
             .await
             .unwrap();
-        let program = world.folder().join("new/shoal-net");
-        std::fs::create_dir(program.parent().unwrap()).unwrap();
-        std::fs::copy(&world.config.program, &program).unwrap();
-        world.config.program = program;
+        world.config.program = copied(&world.config.program, &world.folder().join("new/shoal-net"));
         world.reopen(&[&container]).await;
         let new = world.process().await;
         assert!(new != old && !ended(old) && !ended(new));
@@ -224,8 +231,7 @@ fn one_that_cannot_be_started_is_said_and_tried_again() {
         // The kernel's part does not wait for it.
         let host: IpAddr = HOST[0].parse().unwrap();
         assert!(ask(&world.outside, host, 8080).await.is_ok());
-        std::fs::create_dir(program.parent().unwrap()).unwrap();
-        std::fs::copy(there, &program).unwrap();
+        copied(&there, &program);
         world.process().await;
         assert_eq!(
             a(&container.namespace, "web").await,

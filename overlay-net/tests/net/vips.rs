@@ -181,7 +181,40 @@ fn a_backend_that_drains_keeps_what_it_has_and_one_that_stopped_does_not() {
             before.echo().await.unwrap();
             set(&mut world, &[&new], &[]).await;
             let error = before.echo().await.unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error}");
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted, "{error}");
+        }
+    });
+}
+
+#[test]
+fn who_only_waits_for_a_backend_hears_that_it_stopped() {
+    in_a_host(|mut world| async move {
+        let client = world.container(10, &["blue"]).await;
+        let (old, new) = (
+            world.container(11, &["blue"]).await,
+            world.container(12, &["blue"]).await,
+        );
+        old.serve(80, "old");
+        for number in 0..2 {
+            world.group("blue", 100, &[&old]).await;
+            let vip = SocketAddr::new(vip("blue", 100)[number], 80);
+            let direct = SocketAddr::new([old.v4(), old.v6()][number], 80);
+            let elsewhere = SocketAddr::new([client.v4(), client.v6()][number], 81);
+            if number == 0 {
+                client.serve(81, "client");
+            }
+            let mut waiting = Vec::new();
+            for (from, to) in [(&client, vip), (&client, direct), (&new, vip)] {
+                waiting.push(Conversation::open(&from.namespace, to).await.unwrap());
+            }
+            waiting.push(Conversation::open(&world.host, vip).await.unwrap());
+            let mut unharmed = Conversation::open(&new.namespace, elsewhere).await.unwrap();
+            set(&mut world, &[&new], &[]).await;
+            for conversation in &mut waiting {
+                let error = conversation.wait().await.unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted, "{error}");
+            }
+            unharmed.echo().await.unwrap();
         }
     });
 }

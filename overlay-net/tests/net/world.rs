@@ -486,6 +486,14 @@ impl Conversation {
             .unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
     }
 
+    /// Says nothing and waits for something.
+    pub(crate) async fn wait(&mut self) -> io::Result<()> {
+        let heard = tokio::time::timeout(DEADLINE, self.stream.read_u8()).await;
+        heard
+            .unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
+            .map(|_byte| ())
+    }
+
     /// Says something and hears it back.
     pub(crate) async fn echo(&mut self) -> io::Result<()> {
         let exchange = async {
