@@ -11,6 +11,6 @@ mod subnets;
 mod tests;
 
 pub use numbers::REST;
-pub(crate) use numbers::{Lack, Numbers, addresses};
+pub(crate) use numbers::{Lack, Numbers, addresses, seconds};
 pub(crate) use ports::{Going, meet as addresses_meet, ports};
 pub(crate) use subnets::{Taken, network_met, route_met};

@@ -175,6 +175,12 @@ pub(crate) fn resting_until(resting: &[Rest], now: Timestamp) -> Option<Timestam
         .max()
 }
 
+/// The whole seconds after which a time has come.
+pub(crate) fn seconds(at: Timestamp, now: Timestamp) -> u64 {
+    let left = at.since(now);
+    left.as_secs() + u64::from(left.subsec_nanos() > 0)
+}
+
 impl Pool {
     fn next(&mut self, view: &StoreView, now: Timestamp) -> Result<u32, Lack> {
         if let Some(lack) = &self.spent {

@@ -1,6 +1,8 @@
 //! Diffs and the order of reports, over a store of one service with one task. The wire and the sessions
 //! themselves are tested where they are.
 
+mod tables;
+
 use super::{
     report::{self, Ignored},
     *,

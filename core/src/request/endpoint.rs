@@ -126,7 +126,7 @@ fn no_address(view: &StoreView, lack: &Lack, now: Timestamp) -> Refusal {
     );
     match lack.again_at {
         Some(at) => {
-            let seconds = at.since(now).as_secs() + 1;
+            let seconds = allocator::seconds(at, now);
             refusal.with_hint(format!(
                 "addresses that were given back rest for a while: try again in {seconds} s"
             ))

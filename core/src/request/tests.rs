@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::{
-    model::{EndpointMode, Labels, Mode, ServiceSpec, TaskSpec, UpdateConfig},
+    model::*,
     store::{Applied, Entry, Object, ObjectKey, Store},
 };
 
@@ -176,4 +176,175 @@ fn revision_numbers_are_never_used_twice() {
         assert_eq!(revision.key.number, n);
         world.carry_out(&request);
     }
+}
+
+fn first_entry() -> Request {
+    let mut ids = IdGen::from_number(7);
+    let pools = AddressPools {
+        v6: Some("fd12:3456:789a::/48".parse().unwrap()),
+        ..AddressPools::default()
+    };
+    let cluster = Cluster {
+        id: ClusterId::mint(&mut ids),
+        meta: Meta::default(),
+        spec: ClusterSpec {
+            pools,
+            ..ClusterSpec::default()
+        },
+        status: ClusterStatus::default(),
+    };
+    let node = Node {
+        id: NodeId::mint(&mut ids),
+        meta: Meta::default(),
+        spec: NodeSpec {
+            labels: Labels::new(),
+            role: Role::Manager,
+            availability: Availability::Active,
+        },
+        description: None,
+        status: NodeStatus {
+            state: NodeState::Ready,
+            message: String::new(),
+            since: WallTime(0),
+            at: Timestamp::ZERO,
+        },
+        manager: None,
+    };
+    Request::Bootstrap {
+        cluster: Box::new(cluster),
+        node: Box::new(node),
+    }
+}
+
+#[test]
+fn the_first_entry_makes_the_network_that_everybody_has() {
+    let mut world = World::new();
+    world.carry_out(&first_entry());
+    let view = world.store.view();
+    let ingress = view.network_by_name("ingress").unwrap();
+    assert!(ingress.spec.ingress);
+    assert_eq!(ingress.status.v4, Some("10.128.0.0/15".parse().unwrap()));
+    assert_eq!(ingress.status.v6, Some("fd12:3456:789a:1::/64".parse().unwrap()));
+    world.carry_out(&Request::CreateService { spec: web() });
+    let view = world.store.view();
+    let service = view.service_by_name("web").unwrap();
+    assert_eq!(
+        service.endpoint.networks[0].network,
+        view.network_by_name("ingress").unwrap().id
+    );
+    assert_eq!(
+        service.endpoint.vips,
+        [],
+        "nobody meets in it, and nothing is published"
+    );
+}
+
+#[test]
+fn the_pools_are_fixed_when_the_cluster_is_made() {
+    let mut world = World::new();
+    world.carry_out(&first_entry());
+    let cluster = world.store.view().cluster().unwrap().clone();
+    let mut spec = cluster.spec.clone();
+    spec.pools.v4_subnet_length = 24;
+    let refusal = world
+        .plan(&Request::UpdateCluster {
+            version: cluster.meta.version,
+            spec,
+        })
+        .unwrap_err();
+    assert_eq!(refusal.field.as_deref(), Some("pools"));
+}
+
+#[test]
+fn what_changes_of_networks_makes_a_revision_where_tasks_differ() {
+    use crate::store::Kind::{Network, Revision, Service};
+    let mut world = World::new();
+    world.carry_out(&first_entry());
+    for name in ["front", "back"] {
+        world.carry_out(&Request::CreateNetwork {
+            spec: NetworkSpec {
+                name: name.to_owned(),
+                ..NetworkSpec::default()
+            },
+        });
+    }
+    let joined = |network: &str, alias: &str| NetworkUse {
+        network: network.to_owned(),
+        aliases: vec![alias.to_owned()],
+    };
+    let mut spec = web();
+    spec.task.networks = vec![joined("front", "www")];
+    let published = PublishedPort {
+        target: 80,
+        published: 0,
+        protocol: Protocol::Tcp,
+        mode: PortMode::Ingress,
+        host_ip: None,
+    };
+    spec.ports = vec![published];
+    world.carry_out(&Request::CreateService { spec });
+    let version = world.store.view().service_by_name("web").unwrap().meta.version.0;
+    let id = world.store.view().network_by_name("front").unwrap().id.clone();
+    type ChangeOf = Box<dyn Fn(&mut ServiceSpec)>;
+    let cases: Vec<(Vec<crate::store::Kind>, ChangeOf)> = vec![
+        (vec![], Box::new(|_| {})),
+        // The number that was chosen, said aloud.
+        (vec![Service], Box::new(|s| s.ports[0].published = 30_000)),
+        (
+            vec![Revision, Service],
+            Box::new(|s| s.ports[0].published = 30_001),
+        ),
+        (
+            vec![Service, Network],
+            Box::new(|s| s.endpoint_mode = EndpointMode::DnsRoundRobin),
+        ),
+        (
+            vec![Revision, Service],
+            Box::new(move |s| s.task.networks = vec![joined(id.as_str(), "www")]),
+        ),
+        (
+            vec![Revision, Service, Network],
+            Box::new(move |s| s.task.networks.push(joined("back", "www"))),
+        ),
+        (
+            vec![Revision, Service],
+            Box::new(|s| s.task.container.dns.search = vec!["example.org".to_owned()]),
+        ),
+    ];
+    for (n, (expect, change)) in cases.into_iter().enumerate() {
+        let request = world.update(version, |spec| change(spec), false);
+        let (changes, _) = world.plan(&request).unwrap();
+        assert_eq!(kinds(&changes), expect, "case {n}");
+    }
+}
+
+#[test]
+fn addresses_of_a_stack_are_given_in_one_transaction() {
+    let mut world = World::new();
+    world.carry_out(&first_entry());
+    let services = (0..20).map(|n| {
+        let mut service = web();
+        service.task.networks = vec![NetworkUse {
+            network: "in".to_owned(),
+            aliases: Vec::new(),
+        }];
+        (format!("s{n}"), service)
+    });
+    let spec = StackSpec {
+        name: "app".to_owned(),
+        services: services
+            .map(|(name, service)| (name.clone(), ServiceSpec { name, ..service }))
+            .collect(),
+        networks: [("in".to_owned(), StackNetwork::Own(NetworkSpec::default()))].into(),
+    };
+    world.carry_out(&Request::DeployStack { spec, prune: false });
+    assert_eq!(crate::check::addresses(world.store.view()), Vec::<String>::new());
+    let network = world.store.view().network_by_name("app_in").unwrap().clone();
+    assert_eq!((network.status.last, network.meta.version.0), (20, world.index));
+    world.carry_out(&Request::RemoveStack {
+        reference: "app".to_owned(),
+    });
+    let network = world.store.view().network(&network.id).unwrap();
+    assert!(network.status.removed, "its addresses rest");
+    assert_eq!(network.status.resting.len(), 1);
 }

@@ -12,6 +12,8 @@ const MIN_CPU: CpuNanos = CpuNanos(1_000_000);
 const MIN_MEMORY: Bytes = Bytes(4 << 20);
 /// Swarm's least of every health timing.
 const MIN_HEALTH: Duration = Duration::from_millis(1);
+/// What Linux allows, without a character for programs that count the NUL.
+const MAX_HOSTNAME: usize = 63;
 /// Ten minutes is Kubernetes' custom for databases; an hour leaves room and still ends.
 const MAX_GRACE: Duration = Duration::from_secs(3600);
 
@@ -97,14 +99,12 @@ fn program(faults: &mut Faults, spec: &ContainerSpec) {
             format!("{:?}", spec.stop_grace),
         );
     }
-    let long =
-        |hostname: &String| hostname.is_empty() || hostname.len() > 63 || hostname.contains(['/', '\0', ' ']);
-    if spec.hostname.as_ref().is_some_and(long) {
-        faults.expected(
-            "task.container.hostname",
-            "1 to 63 characters of a host name",
-            format!("{:?}", spec.hostname),
-        );
+    // It stands in /etc/hosts, and a host name of Linux has 64 characters at most.
+    if let Some(hostname) = &spec.hostname {
+        if hostname.len() > MAX_HOSTNAME {
+            faults.expected("task.container.hostname", "at most 63 characters", hostname.len());
+        }
+        names::check_dns(faults, "task.container.hostname", hostname);
     }
 }
 

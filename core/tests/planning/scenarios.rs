@@ -3,7 +3,13 @@
 //! A line that starts with `> ` is a command, `#` a comment, all else golden output. With
 //! `SHOAL_REGENERATE=1` in the environment the output is written anew; then read the difference.
 
+#[path = "scenarios/options.rs"]
+mod options;
+#[path = "scenarios/shown.rs"]
+mod shown;
+
 use super::world::{self, World};
+use options::{cpu, duration, set, set_network, stack};
 use shoal_core::{
     explain,
     model::*,
@@ -15,7 +21,6 @@ use std::{
     collections::BTreeMap,
     fmt::Write,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 #[test]
@@ -496,137 +501,6 @@ impl Script {
         lines.join("\n") + "\n"
     }
 
-    fn network_name(&self, id: &NetworkId) -> String {
-        let network = self.world.view().network(id);
-        network.map_or("(gone)".to_owned(), |network| network.spec.name.clone())
-    }
-
-    fn place(&self, place: &Attachment) -> String {
-        let addresses: Vec<String> = place.addresses.iter().map(|a| a.to_string()).collect();
-        format!("{} {}", self.network_name(&place.network), addresses.join(" "))
-    }
-
-    fn networks(&self) -> String {
-        let view = self.world.view();
-        let mut lines: Vec<_> = view
-            .networks()
-            .map(|network| {
-                let status = &network.status;
-                let ranges = [
-                    status.v4.map(|net| net.to_string()),
-                    status.v6.map(|net| net.to_string()),
-                ];
-                let ranges: Vec<String> = ranges.into_iter().flatten().collect();
-                let resting: u32 = status
-                    .resting
-                    .iter()
-                    .filter(|rest| rest.until > self.world.now)
-                    .map(|rest| rest.last - rest.first + 1)
-                    .sum();
-                let removed = if status.removed { " removed" } else { "" };
-                format!(
-                    "{:<12} {} held {} resting {resting}{removed}",
-                    network.spec.name,
-                    ranges.join(" "),
-                    view.holders(&network.id).count(),
-                )
-            })
-            .collect();
-        lines.sort();
-        lines.join("\n") + "\n"
-    }
-
-    /// What services are reached by.
-    fn endpoints(&self) -> String {
-        let view = self.world.view();
-        let mut lines: Vec<_> = view
-            .services()
-            .map(|service| {
-                let mut words = vec![service.spec.name.clone()];
-                for used in &service.endpoint.networks {
-                    words.push(format!("in {}", self.network_name(&used.network)));
-                    words
-                        .extend((!used.aliases.is_empty()).then(|| format!("as {}", used.aliases.join(" "))));
-                }
-                for vip in &service.endpoint.vips {
-                    words.push(format!("vip {}", self.place(vip)));
-                }
-                for port in &service.endpoint.ports {
-                    let mode = format!("{:?}", port.mode).to_lowercase();
-                    let protocol = port.protocol.name();
-                    words.push(format!("{mode} {}:{}/{protocol}", port.published, port.target));
-                }
-                words.join(", ")
-            })
-            .collect();
-        lines.sort();
-        lines.join("\n") + "\n"
-    }
-
-    /// What a node's worker holds.
-    fn tables(&self, node: &str) -> String {
-        let tables = &self.world.workers[&self.nodes[node]].tables;
-        let mut lines = Vec::new();
-        for network in tables.networks.values() {
-            lines.push(format!("network {}", network.name));
-        }
-        for service in tables.services.values() {
-            let networks: Vec<String> = service
-                .networks
-                .iter()
-                .map(|(id, used)| {
-                    let vip: Vec<String> = used
-                        .vip
-                        .iter()
-                        .flat_map(|vip| vip.iter())
-                        .map(|a| a.to_string())
-                        .collect();
-                    format!(
-                        "{} [{}] {}",
-                        self.network_name(id),
-                        vip.join(" "),
-                        used.aliases.join(" ")
-                    )
-                })
-                .map(|text| text.trim_end().to_owned())
-                .collect();
-            let ports: Vec<String> = service
-                .ports
-                .iter()
-                .map(|port| port.published.to_string())
-                .collect();
-            let line = format!(
-                "service {} {} {}",
-                service.name,
-                networks.join(", "),
-                ports.join(" ")
-            );
-            lines.push(line.trim_end().to_owned());
-        }
-        for (id, endpoint) in &tables.endpoints {
-            let name = self.world.view().service(&endpoint.service);
-            let name = name.map_or("(removed)".to_owned(), |service| service.spec.name.clone());
-            let slot = match &endpoint.slot {
-                Slot::Replica(number) => number.to_string(),
-                Slot::Node(node) => self.hostname(node),
-            };
-            let places: Vec<String> = endpoint
-                .attachments
-                .iter()
-                .map(|place| self.place(place))
-                .collect();
-            let draining = if endpoint.draining { " draining" } else { "" };
-            let sequence = self.world.view().task(id).map_or(0, |task| task.sequence);
-            lines.push(format!(
-                "endpoint {name}.{slot}#{sequence} on {} {}{draining}",
-                self.hostname(&endpoint.node),
-                places.join(", ")
-            ));
-        }
-        lines.sort();
-        lines.join("\n") + "\n"
-    }
-
     fn why(&self, name: &str) -> String {
         let view = self.world.view();
         let service = resolve::service(view, name).unwrap();
@@ -650,159 +524,4 @@ impl Script {
         }
         out
     }
-}
-
-fn stack(name: String, words: &[&str]) -> Request {
-    let prune = words.first() == Some(&"prune");
-    let words = &words[usize::from(prune)..];
-    let networks = words
-        .iter()
-        .filter_map(|word| word.strip_prefix("+"))
-        .map(|word| {
-            let (name, options) = word.split_once(':').unwrap_or((word, ""));
-            let mut spec = NetworkSpec::default();
-            let mut network = None;
-            for option in options.split(',').filter(|option| !option.is_empty()) {
-                match option.strip_prefix("external=") {
-                    Some(stored) => network = Some(StackNetwork::External(stored.to_owned())),
-                    None => set_network(&mut spec, option),
-                }
-            }
-            (name.to_owned(), network.unwrap_or(StackNetwork::Own(spec)))
-        })
-        .collect();
-    let services = words
-        .iter()
-        .filter(|word| !word.starts_with('+'))
-        .map(|word| {
-            let (service, options) = word.split_once(':').unwrap_or((word, ""));
-            let mut spec = world::service(service, Mode::Replicated { replicas: 1 });
-            let options = options.split(',').filter(|option| !option.is_empty());
-            options.for_each(|option| set(&mut spec, option));
-            (service.to_owned(), spec)
-        })
-        .collect();
-    Request::DeployStack {
-        spec: StackSpec {
-            name,
-            services,
-            networks,
-        },
-        prune,
-    }
-}
-
-fn set_network(spec: &mut NetworkSpec, option: &str) {
-    let (key, value) = option.split_once('=').unwrap_or((option, ""));
-    match key {
-        "name" => spec.name = value.to_owned(),
-        "subnet" => spec.subnets.push(value.parse().unwrap()),
-        "ipv6" => spec.ipv6 = true,
-        "internal" => spec.internal = true,
-        _ => panic!("unknown option {option:?}"),
-    }
-}
-
-/// `[host:][PUBLISHED:]TARGET[/udp]`, with `@ADDRESS` behind it: on this address of the host.
-fn port(text: &str) -> PublishedPort {
-    let (text, host_ip) = match text.split_once('@') {
-        Some((text, address)) => (text, Some(address.parse().unwrap())),
-        None => (text, None),
-    };
-    let (text, protocol) = match text.strip_suffix("/udp") {
-        Some(text) => (text, Protocol::Udp),
-        None => (text, Protocol::Tcp),
-    };
-    let (text, mode) = match text.strip_prefix("host:") {
-        Some(text) => (text, PortMode::Host),
-        None => (text, PortMode::Ingress),
-    };
-    let (published, target) = text.split_once(':').unwrap_or(("0", text));
-    PublishedPort {
-        target: target.parse().unwrap(),
-        published: published.parse().unwrap(),
-        protocol,
-        mode,
-        host_ip,
-    }
-}
-
-fn set(spec: &mut ServiceSpec, option: &str) {
-    let (key, value) = option.split_once('=').unwrap_or((option, ""));
-    let task = &mut spec.task;
-    match key {
-        "replicas" => {
-            spec.mode = Mode::Replicated {
-                replicas: value.parse().unwrap(),
-            }
-        }
-        "later" => {}
-        "global" => spec.mode = Mode::Global,
-        "image" => task.container.image = value.to_owned(),
-        "cpu" => task.reservations.cpu = cpu(value),
-        "memory" => task.reservations.memory = value.parse().unwrap(),
-        "arch" => task.placement.platforms.push(Platform {
-            os: "linux".to_owned(),
-            arch: value.to_owned(),
-        }),
-        "port" => spec.ports.push(port(&format!("host:{value}:{value}"))),
-        "publish" => spec.ports.push(port(value)),
-        "no-ports" => spec.ports.clear(),
-        "dnsrr" => spec.endpoint_mode = EndpointMode::DnsRoundRobin,
-        "network-mode" => {
-            task.container.network = match value {
-                "host" => NetworkMode::Host,
-                _ => NetworkMode::None,
-            }
-        }
-        "no-networks" => task.networks.clear(),
-        "network" => {
-            let mut words = value.split('+');
-            task.networks.push(NetworkUse {
-                network: words.next().unwrap().to_owned(),
-                aliases: words.map(str::to_owned).collect(),
-            });
-        }
-        "constraint" => task.placement.constraints.push(value.to_owned()),
-        "spread" => task
-            .placement
-            .preferences
-            .push(Preference::Spread(value.to_owned())),
-        "max-per-node" => task.placement.max_replicas_per_node = value.parse().unwrap(),
-        "restart" => {
-            task.restart.condition = match value {
-                "none" => RestartCondition::None,
-                "on-failure" => RestartCondition::OnFailure,
-                _ => RestartCondition::Any,
-            }
-        }
-        "delay" => task.restart.delay = Some(duration(value)),
-        "attempts" => task.restart.max_attempts = Some(value.parse().unwrap()),
-        "window" => task.restart.window = Some(duration(value)),
-        "monitor" => spec.update.monitor = duration(value),
-        "order" => spec.update.order = UpdateOrder::StartFirst,
-        _ => panic!("unknown option {option:?}"),
-    }
-}
-
-fn cpu(text: &str) -> CpuNanos {
-    let tenths: u64 = (text.parse::<f64>().unwrap() * 10.0)
-        .round()
-        .to_string()
-        .parse()
-        .unwrap();
-    CpuNanos(tenths * 100_000_000)
-}
-
-fn duration(text: &str) -> Duration {
-    let (number, factor) = if let Some(number) = text.strip_suffix("ms") {
-        (number, 1)
-    } else if let Some(number) = text.strip_suffix('h') {
-        (number, 3_600_000)
-    } else if let Some(number) = text.strip_suffix('m') {
-        (number, 60_000)
-    } else {
-        (text.strip_suffix('s').unwrap(), 1000)
-    };
-    Duration::from_millis(number.parse::<u64>().unwrap() * factor)
 }
