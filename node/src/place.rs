@@ -20,6 +20,9 @@ const RUN_MODE: u32 = 0o755;
 const OTHERS_WRITE: u32 = 0o022;
 const OTHERS: u32 = 0o077;
 
+/// Capabilities by their numbers (linux/capability.h): for networks, and for namespaces and mounts.
+const NEEDED: [(u32, &str); 2] = [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN")];
+
 /// In the run directory: the state directory that its containers belong to.
 const OWNER: &str = "owner";
 
@@ -38,6 +41,10 @@ pub enum PlaceError {
         "shoald needs root to make containers, and runs as user id {uid}: start it with sudo or as a system service (rootless operation is not built yet)"
     )]
     NotRoot { uid: String },
+    #[error(
+        "shoald runs as root without {missing}, which it needs for containers and their networks: give it to the service or container that it runs in (CapabilityBoundingSet=, --privileged)"
+    )]
+    NotCapable { missing: String },
     #[error(transparent)]
     File(#[from] FileError),
     #[error(transparent)]
@@ -190,11 +197,27 @@ fn refuse_unprivileged() -> Result<(), PlaceError> {
         .lines()
         .find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().nth(1))
         .unwrap_or("unknown");
-    if uid == "0" {
+    if uid != "0" {
+        return Err(PlaceError::NotRoot { uid: uid.to_owned() });
+    }
+    let missing = missing_capabilities(&status);
+    if missing.is_empty() {
         Ok(())
     } else {
-        Err(PlaceError::NotRoot { uid: uid.to_owned() })
+        Err(PlaceError::NotCapable {
+            missing: missing.join(" and "),
+        })
     }
+}
+
+/// Of those that nothing works without, the ones that a process does not have.
+fn missing_capabilities(status: &str) -> Vec<&'static str> {
+    let effective = status
+        .lines()
+        .find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok())
+        .unwrap_or(u64::MAX);
+    let missing = NEEDED.iter().filter(|(bit, _)| effective & (1 << bit) == 0);
+    missing.map(|(_, name)| *name).collect()
 }
 
 #[cfg(test)]
@@ -217,6 +240,21 @@ mod tests {
             ..NodeArgs::default()
         })
         .unwrap()
+    }
+
+    #[test]
+    fn what_root_lacks_is_named() {
+        for (effective, expect) in [
+            ("CapEff:\t000001ffffffffff\n", vec![]),
+            ("Uid:\t0\nCapEff:\t000001ffffffefff\n", vec!["CAP_NET_ADMIN"]),
+            (
+                "CapEff:\t0000000000000000\n",
+                vec!["CAP_NET_ADMIN", "CAP_SYS_ADMIN"],
+            ),
+            ("", vec![]),
+        ] {
+            assert_eq!(missing_capabilities(effective), expect, "{effective}");
+        }
     }
 
     #[test]
