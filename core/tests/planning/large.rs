@@ -130,3 +130,42 @@ fn large_clusters_are_planned_in_time() {
     });
     assert!(took < Duration::from_secs(30));
 }
+
+#[test]
+fn who_waits_for_an_address_costs_nothing_while_it_waits() {
+    let mut world = cluster(10);
+    let tiny = NetworkSpec {
+        name: "tiny".to_owned(),
+        subnets: vec!["10.9.0.0/29".parse().unwrap()],
+        ..NetworkSpec::default()
+    };
+    world.request(&Request::CreateNetwork { spec: tiny }).unwrap();
+    let mut spec = world::service("web", Mode::Replicated { replicas: TASKS });
+    spec.task.networks.push(NetworkUse {
+        network: "tiny".to_owned(),
+        aliases: Vec::new(),
+    });
+    let web = create(&mut world, spec);
+    let took = timed("10,000 tasks made, five of which have an address", || {
+        world.settle()
+    });
+    assert!(took < Duration::from_secs(15));
+    let placed = |world: &World| -> Vec<Task> {
+        let tasks = world.view().tasks_of_service(&web);
+        let placed = tasks.filter(|task| task.node.is_some());
+        placed.map(|task| Task::clone(task)).collect()
+    };
+    let ended = placed(&world).remove(0);
+    assert_eq!(placed(&world).len(), 5);
+    let node = ended.node.clone().unwrap();
+    let took = timed("one ends and its address rests and is given again", || {
+        world.report(&node, vec![(ended.id.clone(), TaskState::Failed)]);
+        world.settle();
+        for _ in 0..12 {
+            world.pass(Duration::from_secs(1));
+        }
+    });
+    assert!(took < Duration::from_secs(1));
+    let live = placed(&world).into_iter().filter(|task| task.id != ended.id);
+    assert_eq!(live.count(), 5);
+}
