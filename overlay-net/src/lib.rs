@@ -1,11 +1,9 @@
-//! A node's part of the overlay network: router, endpoints, balanced addresses, published ports.
+//! A node's part of the overlay network: router, endpoints, balanced addresses, published ports, names.
 //!
-//! The worker says what shall be; this crate compares it with what the kernel has and carries out the
-//! difference, at once and again whenever somebody changes what is Shoal's. It knows networks, endpoints, groups of
-//! backends and names, not services or tasks.
-//!
-//! What needs a living process is in one, `shoal-net` ([`serve`]): names, published ports on the loopback device, and
-//! ports held against others. [`Net`] starts it and tells it the tables that the kernel has.
+//! The worker says what shall be; this crate compares it with what the kernel has and carries out the difference, at
+//! once and again whenever somebody changes what is Shoal's. It knows networks, endpoints, groups of backends and
+//! names, not services or tasks. What needs a living process is in one, `shoal-net` ([`serve`]): [`Net`] starts it and
+//! tells it the tables that the kernel has.
 //!
 //! Not built yet: links between hosts.
 

@@ -1,4 +1,5 @@
 //! What a container sends to its nameserver: any bytes have an answer of a bounded length, are passed on, or ignored.
+//! Run by cargo-fuzz; the same is tried with random input by the tests of `serve/answer.rs`.
 
 #![no_main]
 

@@ -53,14 +53,21 @@ fn run() -> io::Result<()> {
     LocalSet::new().block_on(&runtime, serve::run(start))
 }
 
-/// Each endpoint takes two, each proxied connection and each question that is passed on as well.
+/// Each endpoint takes two, each proxied connection and each question that is passed on as well: more than all bounds
+/// together, where that is allowed.
+const DESCRIPTORS: u64 = 65_536;
+
 fn more_descriptors() -> io::Result<()> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    let all = Rlimit {
+    let most = maximum.map(|maximum| maximum.max(DESCRIPTORS));
+    let limit = |maximum| Rlimit {
         current: maximum,
         maximum,
     };
-    setrlimit(Resource::Nofile, all)?;
+    if setrlimit(Resource::Nofile, limit(most)).is_err() {
+        // Without CAP_SYS_RESOURCE.
+        setrlimit(Resource::Nofile, limit(maximum))?;
+    }
     Ok(())
 }
 

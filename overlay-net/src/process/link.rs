@@ -1,4 +1,6 @@
 //! One connection to the process: a greeting, then requests out and replies in.
+//!
+//! Used by `process` alone. Knows how long to wait, and not what is said.
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};

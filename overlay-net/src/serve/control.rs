@@ -1,4 +1,6 @@
 //! The socket that the process is told by: one connection at a time, the latest, of its own user.
+//!
+//! Read by the loop in `serve`. Whoever is connected may go at any time, and nothing changes by that.
 
 use std::future::pending;
 use std::io::{self, Write as _};

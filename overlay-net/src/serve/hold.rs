@@ -1,4 +1,6 @@
 //! Sockets that hold a published port in the host's namespace, and who has it when it cannot be held.
+//!
+//! Called by `ports`. Nothing is sent or received here.
 
 use std::fs;
 use std::io;

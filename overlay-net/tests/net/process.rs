@@ -240,3 +240,48 @@ fn one_that_cannot_be_started_is_said_and_tried_again() {
         assert!(world.net().status().borrow().problems.is_empty());
     });
 }
+
+#[test]
+fn what_comes_and_goes_leaves_nothing_behind() {
+    in_a_host(|mut world| async move {
+        let stays = scene(&mut world).await;
+        let pid = world.process().await;
+        let open = || std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+        let before = open();
+        let ports = world.tables().ports.clone();
+        for round in 0..40_u8 {
+            let container = world.container(20 + round, &["blue"]).await;
+            world
+                .names("blue", &[("web", &[stays.v4()]), ("other", &[container.v4()])])
+                .await;
+            for protocol in Protocol::ALL {
+                let key = PortKey {
+                    protocol,
+                    address: None,
+                    port: 9000 + u16::from(round),
+                };
+                world.publish(key, Some(110), &[(&container, 80)]).await;
+            }
+            assert_eq!(
+                a(&container.namespace, "other").await,
+                format!("NoError {}", container.v4())
+            );
+            let id = container.endpoint.id.clone();
+            drop(container);
+            world.net().detach(&id).await.unwrap();
+            world.change(|tables| tables.ports.clone_from(&ports)).await;
+        }
+        until("all that came has gone", || async { open() == before }).await;
+        assert_eq!(world.process().await, pid);
+        assert_eq!(
+            a(&stays.namespace, "web").await,
+            format!("NoError {}", stays.v4())
+        );
+        assert!(
+            ask(&world.host, LOCALHOST, 8080)
+                .await
+                .unwrap()
+                .starts_with("here ")
+        );
+    });
+}
