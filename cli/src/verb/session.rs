@@ -15,11 +15,9 @@ use shoal_api::{
     v1::{self, exec_request::Request, exec_response::Response},
 };
 use std::io::Write;
-use tokio::{
-    io::AsyncReadExt,
-    sync::{mpsc, oneshot},
-};
-use tokio_stream::{StreamExt, wrappers::ReceiverStream};
+use tokio::{io::AsyncReadExt, sync::mpsc};
+use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
+use tonic::Status;
 
 /// What of the caller's side takes part.
 #[derive(Clone, Debug)]
@@ -54,18 +52,18 @@ impl Speaker {
     /// Until the program ends or the caller leaves.
     pub(crate) async fn talk(
         self,
-        mut incoming: tonic::Streaming<v1::ExecResponse>,
+        mut incoming: impl Stream<Item = Result<v1::ExecResponse, Status>> + Unpin,
         caller: Caller,
     ) -> Result<End> {
         // Raw only once the program is there: a refusal is printed to a terminal as it was.
         let mut raw = None;
-        let (left, mut leaves) = oneshot::channel();
+        let (left, mut leaves) = mpsc::channel(1);
         let mut left = Some(left);
         let mut input = None;
         let ended = loop {
             let response = tokio::select! {
                 response = incoming.next() => response,
-                Ok(()) = &mut leaves => break Ok(End::Detached),
+                Some(()) = leaves.recv() => break Ok(End::Detached),
             };
             match response {
                 None => break Err(broken_off()),
@@ -139,12 +137,12 @@ async fn send(sender: &mpsc::Sender<v1::ExecRequest>, request: Request) -> Resul
 }
 
 /// Standard input, the terminal's size and signals, until the program ends.
-async fn pass_on(sender: mpsc::Sender<v1::ExecRequest>, caller: Caller, left: oneshot::Sender<()>) {
+async fn pass_on(sender: mpsc::Sender<v1::ExecRequest>, caller: Caller, left: mpsc::Sender<()>) {
     let signals = signals(sender.clone(), caller.tty);
     if caller.interactive {
         tokio::join!(signals, stdin(sender, caller.detach, left));
     } else {
-        drop(sender);
+        drop((sender, left));
         signals.await;
     }
 }
@@ -152,7 +150,7 @@ async fn pass_on(sender: mpsc::Sender<v1::ExecRequest>, caller: Caller, left: on
 async fn stdin(
     sender: mpsc::Sender<v1::ExecRequest>,
     mut detach: Option<DetachKeys>,
-    left: oneshot::Sender<()>,
+    left: mpsc::Sender<()>,
 ) {
     let mut input = tokio::io::stdin();
     let mut buffer = vec![0; CHUNK_BYTES];
@@ -170,7 +168,7 @@ async fn stdin(
             return;
         }
         if leaves {
-            left.send(()).ok();
+            left.send(()).await.ok();
             return;
         }
     }
@@ -213,3 +211,47 @@ async fn signals(sender: mpsc::Sender<v1::ExecRequest>, tty: bool) {
 
 #[cfg(not(unix))]
 async fn signals(_sender: mpsc::Sender<v1::ExecRequest>, _tty: bool) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response(response: Response) -> Result<v1::ExecResponse, Status> {
+        Ok(v1::ExecResponse {
+            response: Some(response),
+        })
+    }
+
+    /// What becomes of a program that says this, for a caller who only listens.
+    async fn heard(said: Vec<Result<v1::ExecResponse, Status>>) -> Result<End> {
+        let (speaker, _outgoing) = open(Request::Signal(0)).await?;
+        let caller = Caller {
+            interactive: false,
+            tty: false,
+            detach: None,
+        };
+        // The caller's side runs between two messages, and finds that it has nothing to say.
+        let said = futures::stream::unfold(said.into_iter(), |mut said| async {
+            tokio::task::yield_now().await;
+            said.next().map(|next| (next, said))
+        });
+        speaker.talk(Box::pin(said), caller).await
+    }
+
+    #[tokio::test]
+    async fn a_caller_without_input_hears_the_end() {
+        let exit = v1::ExecExit {
+            code: 7,
+            message: String::new(),
+        };
+        let started = || response(Response::Started(v1::ExecStarted::default()));
+        let quiet = || response(Response::Stderr(Vec::new()));
+        let said = vec![started(), quiet(), quiet(), response(Response::Exit(exit))];
+        let End::Exited(exit) = heard(said).await.unwrap() else {
+            panic!("nobody left");
+        };
+        assert_eq!(exit.code, 7);
+        let error = heard(vec![started(), quiet()]).await.unwrap_err();
+        assert!(error.to_string().contains("broke off"), "{error}");
+    }
+}

@@ -1,6 +1,6 @@
 //! From the service to a task that can be attached to.
 //!
-//! What stands in the way is said once it is known; a task that ended before says why.
+//! What stands in the way is said when it lasts; a task that ended before says why.
 
 use crate::{
     connect::Connection,
@@ -11,8 +11,13 @@ use crate::{
 };
 use anyhow::{Result, bail};
 use shoal_api::v1;
-use shoal_core::model::{Task, TaskState, WaitCode};
+use shoal_core::model::{Task, TaskState, Wait};
+use std::time::Duration;
+use tokio::time::Instant;
 use tokio_stream::StreamExt;
+
+/// A wait that lasts longer is something that the caller wants to know.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// As Docker's: the container was never run.
 const NOT_RUN: u8 = 125;
@@ -31,10 +36,19 @@ pub(super) async fn until_ready(connection: &Connection, service: &str) -> Resul
         .await
         .map_err(refused)?
         .into_inner();
-    let mut told = None;
+    let (mut waits, mut told): (Option<Wait>, bool) = (None, false);
+    let said = tokio::time::sleep(PATIENCE);
+    tokio::pin!(said);
     loop {
         let response = tokio::select! {
             response = events.next() => response,
+            () = &mut said, if !told => {
+                told = true;
+                if let Some(wait) = &waits {
+                    note(&format!("Waiting: {}: {}", wait.code.name(), wait.detail));
+                }
+                continue;
+            }
             // There is no program yet that could be told.
             _ = tokio::signal::ctrl_c() => return Err(Exit(130).into()),
         };
@@ -51,12 +65,10 @@ pub(super) async fn until_ready(connection: &Connection, service: &str) -> Resul
             if state >= TaskState::Ready {
                 return Ok(task.id.to_string());
             }
-            if let Some(wait) = &task.wait
-                && told != Some(wait.code)
-                && is_news(wait.code)
-            {
-                note(&format!("Waiting: {}: {}", wait.code.name(), wait.detail));
-                told = Some(wait.code);
+            if waits.as_ref().map(|wait| wait.code) != task.wait.as_ref().map(|wait| wait.code) {
+                said.as_mut().reset(Instant::now() + PATIENCE);
+                told = false;
+                waits = task.wait;
             }
         }
     }
@@ -69,12 +81,4 @@ fn reason(task: &Task) -> &str {
     } else {
         error
     }
-}
-
-/// Does it last, so that the caller wants to know?
-fn is_news(code: WaitCode) -> bool {
-    !matches!(
-        code,
-        WaitCode::Unscheduled | WaitCode::NodeNotTaken | WaitCode::Stopping
-    )
 }
