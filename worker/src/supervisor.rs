@@ -4,6 +4,8 @@
 //! begun, and its tables are in force before a task of it is stopped; what is to be stopped is stopped even where the
 //! disk is full. A keeper that panics costs its own task, which then is said to have failed.
 
+mod old_logs;
+
 use crate::assignment::{AssignmentSet, AssignmentUpdate, Position, Touched, UpdateRefusal};
 use crate::board::{Board, Posted};
 use crate::clients::Clients;
@@ -16,6 +18,7 @@ use crate::network::{NetworkHub, PortsTaken};
 use crate::reconcile::{Action, Kept, Observed, reconcile};
 use crate::runtime::TaskRuntime;
 use crate::task::{Found, Link, Origin, Report, origin};
+use old_logs::old_logs;
 use shoal_agent_runtime::ContainerId;
 use shoal_core::model::{DesiredState, TaskId, TaskState, WallTime};
 use std::collections::{BTreeMap, HashMap};
@@ -28,10 +31,6 @@ use tokio::task::{Id, JoinError, JoinSet};
 const ORDERS: usize = 64;
 /// How often orphans and old logs are looked for.
 const SWEEP: Duration = Duration::from_secs(300);
-/// How long a task's log outlives it, and how many such logs are kept at most.
-const LOGS_KEPT: Duration = Duration::from_secs(24 * 3600);
-const MOST_LOGS: usize = 1000;
-
 /// What the supervisor is told.
 #[derive(Debug)]
 pub(crate) enum Message {
@@ -379,20 +378,6 @@ impl<R: TaskRuntime> Supervisor<R> {
             tracing::warn!("forgotten logs are still noted on disk");
         }
     }
-}
-
-/// Logs past their time, and the oldest beyond the most that are kept.
-fn old_logs(logs: &BTreeMap<ContainerId, WallTime>, now: WallTime) -> Vec<ContainerId> {
-    let kept = i64::try_from(LOGS_KEPT.as_nanos()).unwrap_or(i64::MAX);
-    let mut by_age: Vec<_> = logs.iter().map(|(id, at)| (*at, id)).collect();
-    by_age.sort();
-    let surplus = by_age.len().saturating_sub(MOST_LOGS);
-    by_age
-        .into_iter()
-        .enumerate()
-        .filter(|(rank, (at, _))| *rank < surplus || now.0.saturating_sub(at.0) > kept)
-        .map(|(_, (_, id))| id.clone())
-        .collect()
 }
 
 impl<R> std::fmt::Debug for Supervisor<R> {

@@ -476,24 +476,3 @@ async fn who_holds_a_published_port_is_said_of_the_task_until_it_is_had() {
     rig.ports.send_replace(PortsTaken::default());
     rig.until("it is over", |board, _| waits(board).is_none()).await;
 }
-
-#[test]
-fn logs_are_kept_for_a_day_and_up_to_a_number() {
-    let now = WallTime(i64::MAX / 2);
-    let day = i64::try_from(LOGS_KEPT.as_nanos()).unwrap();
-    let logs = BTreeMap::from([
-        (container(1), WallTime(now.0 - day - 1)),
-        (container(2), WallTime(now.0 - day)),
-    ]);
-    assert_eq!(old_logs(&logs, now), [container(1)]);
-    let number = |n: usize| u32::try_from(n).unwrap();
-    let many = (0..MOST_LOGS + 2)
-        .map(|n| {
-            (
-                container(number(n)),
-                WallTime(now.0 - 1000 + i64::from(number(n))),
-            )
-        })
-        .collect();
-    assert_eq!(old_logs(&many, now), [container(0), container(1)]);
-}
