@@ -438,10 +438,16 @@ async fn what_a_node_says_of_itself_is_bounded() {
         engine_labels: [("a".to_owned(), "x".repeat(1 << 20))].into(),
         ..description("one")
     };
+    let routes = |routes| v1::NodeDescription {
+        routes,
+        ..description("one")
+    };
     for (hostile, field) in [
         (description(&"x".repeat(1 << 20)), "hostname"),
         (description("\u{1b}]0;mine\u{7}"), "hostname"),
         (labels, "engine_labels"),
+        (routes(vec!["10.0.0.0/8".to_owned(); 2000]), "routes"),
+        (routes(vec!["everywhere".to_owned()]), "routes[0]"),
     ] {
         let error = Session::try_open(channel.clone(), hostile.clone())
             .await

@@ -59,7 +59,7 @@ fn log_without_networks(ids: &mut IdGen) -> Restored {
     disk.entries = vec![RaftEntry {
         index: FIRST,
         term: 1,
-        data: PostcardCodec.encode_entry(&entry).into(),
+        data: PostcardCodec.encode_entry(&entry),
         ..RaftEntry::default()
     }];
     disk

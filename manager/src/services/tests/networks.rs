@@ -258,6 +258,17 @@ async fn report(session: &Session, task: &str, state: v1::TaskState, sequence: u
     assert!(session.say(Up::Reports(reports)).await);
 }
 
+async fn tasks_in(control: &mut ControlClient<Channel>, network: &str) -> Vec<String> {
+    let request = v1::ListTasksRequest {
+        network: network.to_owned(),
+        ..v1::ListTasksRequest::default()
+    };
+    let mut answers = control.list_tasks(request).await.unwrap().into_inner();
+    let answer = answers.message().await.unwrap().unwrap();
+    let id = |summary: v1::TaskSummary| summary.task.unwrap().id;
+    answer.tasks.into_iter().map(id).collect()
+}
+
 #[tokio::test]
 async fn a_worker_is_sent_its_tables_with_its_tasks() {
     let state = tempfile::tempdir().unwrap();
@@ -302,19 +313,8 @@ async fn a_worker_is_sent_its_tables_with_its_tasks() {
         .await;
     let endpoint = &told.tables.endpoints[&id];
     assert!(!endpoint.draining && endpoint.attachments[0].addresses.v4.is_some());
-    let request = v1::ListTasksRequest {
-        network: "back".to_owned(),
-        ..v1::ListTasksRequest::default()
-    };
-    let answer = control
-        .list_tasks(request)
-        .await
-        .unwrap()
-        .into_inner()
-        .message()
-        .await;
-    let tasks = answer.unwrap().unwrap().tasks;
-    assert_eq!(tasks[0].task.as_ref().unwrap().id, task.id);
+    assert_eq!(tasks_in(&mut control, "back").await, [task.id.as_str()]);
+    assert!(tasks_in(&mut control, "ingress").await.is_empty());
 
     let request = v1::ScaleServicesRequest {
         scales: vec![v1::Scale {
