@@ -79,6 +79,17 @@ impl Extent {
     }
 }
 
+/// What there is once the kernel has taken down what has ended: the same at two looks.
+fn settled(host: &Host) -> Result<Extent> {
+    let mut last = Extent::of(host)?;
+    until("the extent to stay the same", PATIENCE, || {
+        let now = Extent::of(host)?;
+        let same = now.is_as(&last);
+        last = now.clone();
+        same.map(|()| now)
+    })
+}
+
 /// The network namespaces that these processes keep open.
 fn namespaces(processes: &[u32]) -> Result<usize> {
     let mut found = BTreeSet::new();
@@ -138,7 +149,7 @@ fn churn_costs_others_nothing_and_leaves_nothing() -> Result<()> {
         churn.step(&mut dice)?;
     }
     churn.end()?;
-    let before = Extent::of(&host)?;
+    let before = settled(&host)?;
     let hammers = [
         Hammer::start(&asker, &SocketAddr::new(vip, 80).to_string())?,
         Hammer::start(&outside.net, &format!("{HOST_V4}:8080"))?,
@@ -215,8 +226,9 @@ impl<'a> Churn<'a> {
             }
             2 => {
                 let variable = format!("N={}", dice.roll(1000));
-                self.host
-                    .shoal(&["service", "update", "-q", "-d", "--env-add", &variable, &name])?;
+                let words = ["service", "update", "-q", "-d", "--env-add", &variable, &name];
+                // One that comes in the middle of another's progress is asked to read again.
+                until("the update to be taken", PATIENCE, || self.host.shoal(&words))?;
             }
             _ => self.kill_one(&name, dice)?,
         }
@@ -265,9 +277,7 @@ fn equals_the_store(host: &Host, asker: &Netns) -> Result<()> {
         };
         let mut by_service: BTreeMap<String, BTreeSet<IpAddr>> = BTreeMap::new();
         for row in host.containers()? {
-            if text(&row, "State") != "running" {
-                bail!("a container is on its way");
-            }
+            ensure!(text(&row, "State") == "running", "on its way: {row:#}");
             let addresses = Netns::of(&text(&row, "Pid"))?.addresses()?;
             ensure!(!addresses.is_empty(), "{row:#}");
             for address in addresses {
