@@ -24,8 +24,8 @@ fn offered(folder: &Path, words: &[&str]) -> Vec<String> {
     let program = Path::new(env!("CARGO_BIN_EXE_shoal"));
     let path = format!(
         "{}:{}",
-        program.parent().unwrap().display(),
-        std::env::var("PATH").unwrap()
+        program.parent().expect("a program is in a folder").display(),
+        std::env::var("PATH").expect("bash is on the PATH")
     );
     let output = Command::new("bash")
         .args(["-c", ASK, "bash", "shoal"])
@@ -38,7 +38,7 @@ fn offered(folder: &Path, words: &[&str]) -> Vec<String> {
         .output()
         .expect("bash runs");
     assert!(output.status.success(), "{output:?}");
-    let said = String::from_utf8(output.stdout).unwrap();
+    let said = String::from_utf8(output.stdout).expect("names are text");
     said.lines()
         .filter(|line| !line.is_empty())
         .map(str::to_owned)

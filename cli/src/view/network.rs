@@ -178,10 +178,9 @@ mod tests {
     use crate::output::ListArgs;
     use shoal_core::model::{IdGen, Meta, NetworkId, NetworkSpec, NetworkStatus};
 
-    #[test]
-    fn a_network_has_dockers_keys() {
+    fn summary() -> Summary {
         let mut ids = IdGen::from_number(1);
-        let summary = Summary {
+        Summary {
             network: Network {
                 id: NetworkId::mint(&mut ids),
                 meta: Meta::default(),
@@ -201,7 +200,12 @@ mod tests {
             stack: "app".to_owned(),
             services: 1,
             tasks: 3,
-        };
+        }
+    }
+
+    #[test]
+    fn a_network_has_dockers_keys() {
+        let summary = summary();
         let member = Member {
             id: "s1".to_owned(),
             name: "app_web".to_owned(),
