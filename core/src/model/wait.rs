@@ -40,7 +40,8 @@ pub enum WaitCode {
     ImagePull,
     /// A network of the task has no address free.
     NoAddress,
-    /// A port that the task publishes is held by another process of its node.
+    /// A port that the task publishes is held by another process of its node. It may run all the same: what waits then is
+    /// the port.
     PortTaken,
     /// The node's network is not ready for the task.
     NetworkNotReady,
