@@ -147,7 +147,7 @@ fn who_waits_for_an_address_costs_nothing_while_it_waits() {
     });
     let web = create(&mut world, spec);
     let took = timed("10,000 tasks made, five of which have an address", || {
-        world.settle()
+        world.settle();
     });
     assert!(took < Duration::from_secs(15));
     let placed = |world: &World| -> Vec<Task> {
