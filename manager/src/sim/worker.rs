@@ -4,18 +4,14 @@
 //! for everything when a diff does not fit, reports again what was not taken, and keeps its tasks and
 //! assignments through a restart of its process.
 
-use super::{
-    counters::{Counters, Fault},
-    network::MS,
-    rng::Rng,
-};
+mod held;
+
+use super::{counters::Counters, network::MS, rng::Rng};
+use held::Held;
 use ipnet::{IpNet, Ipv4Net};
 use shoal_core::{
     dispatcher::{Assignments, NetworkTables, Position, TablesDiff, TaskReport},
-    model::{
-        Bytes, CpuNanos, DesiredState, Labels, NodeDescription, NodeId, Platform, Resources, TaskId,
-        TaskState, TaskStatus, Timestamp, Wait, WaitCode, WallTime,
-    },
+    model::{Bytes, CpuNanos, DesiredState, Labels, NodeDescription, NodeId, Platform, Resources, TaskId},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -62,18 +58,6 @@ pub(super) struct Session {
     /// Reports sent and not taken: their sequence and when they were sent first.
     unanswered: Option<(u64, u64)>,
     pub(super) opened: bool,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct Held {
-    pub(super) desired: DesiredState,
-    pub(super) state: TaskState,
-    attempt: u32,
-    hold_until: u64,
-    next_move: u64,
-    healthy_after: u64,
-    /// What of its network is not ready yet, as the node would say.
-    trouble: Option<WaitCode>,
 }
 
 /// From a worker to a manager.
@@ -264,16 +248,7 @@ impl Worker {
             held.hold_until = hold_until;
             return Ok(());
         }
-        let held = Held {
-            desired,
-            state: TaskState::Assigned,
-            attempt: 0,
-            hold_until,
-            next_move: now,
-            healthy_after: 0,
-            trouble: None,
-        };
-        self.tasks.insert(id.clone(), held);
+        self.tasks.insert(id.clone(), Held::new(desired, hold_until, now));
         Ok(())
     }
 
@@ -340,87 +315,4 @@ impl Worker {
 
 fn taken_range() -> IpNet {
     IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, 128, 4, 0), 24))
-}
-
-impl Held {
-    /// One step of the task; true if there is something new to report.
-    fn advance(&mut self, now: u64, connected: bool, fails: bool, world: (&mut Rng, &mut Counters)) -> bool {
-        let (rng, counters) = world;
-        self.next_move = now + rng.between(5 * MS, 250 * MS);
-        if self.state.is_terminal() {
-            return false;
-        }
-        if self.desired >= DesiredState::Shutdown {
-            // The stop signal takes its time.
-            if rng.chance(400) {
-                self.state = TaskState::Shutdown;
-            }
-            return true;
-        }
-        let before = self.state;
-        self.state = match self.state {
-            TaskState::New | TaskState::Pending | TaskState::Assigned => TaskState::Accepted,
-            TaskState::Accepted => TaskState::Preparing,
-            TaskState::Preparing if fails && rng.chance(10) => TaskState::Rejected,
-            TaskState::Preparing => {
-                self.trouble = [WaitCode::NetworkNotReady, WaitCode::PortTaken]
-                    .get(rng.index(20))
-                    .copied();
-                TaskState::Ready
-            }
-            TaskState::Ready if self.trouble.take().is_some() => {
-                // It was said, and somebody has mended it.
-                return true;
-            }
-            TaskState::Ready if self.desired == DesiredState::Running && now >= self.hold_until => {
-                self.healthy_after = now + rng.between(0, 400 * MS);
-                TaskState::Starting
-            }
-            TaskState::Starting if now >= self.healthy_after => TaskState::Running,
-            TaskState::Running if fails && rng.chance(6) => self.fail(connected, counters),
-            same => same,
-        };
-        before != self.state
-    }
-
-    fn fail(&mut self, connected: bool, counters: &mut Counters) -> TaskState {
-        counters.fault(Fault::TaskFailed);
-        if connected {
-            return TaskState::Failed;
-        }
-        // Nobody can decide on a new task: it restarts in place.
-        counters.fault(Fault::RestartedInPlace);
-        self.attempt += 1;
-        TaskState::Starting
-    }
-
-    fn report(&self, id: &TaskId, now: u64) -> TaskReport {
-        let wait = match self.state {
-            TaskState::Preparing => Some(WaitCode::ImagePull),
-            TaskState::Starting => Some(WaitCode::Unhealthy),
-            TaskState::Ready => self.trouble,
-            _ => None,
-        };
-        TaskReport {
-            task: id.clone(),
-            status: TaskStatus {
-                state: self.state,
-                attempt: self.attempt,
-                message: String::new(),
-                error: matches!(self.state, TaskState::Failed | TaskState::Rejected)
-                    .then(|| "it did".to_owned()),
-                exit_code: (self.state == TaskState::Failed).then_some(1),
-                container: None,
-                pid: (self.state == TaskState::Starting).then_some(1),
-                at: Timestamp::ZERO,
-                wall: WallTime(i64::try_from(now).unwrap_or(0)),
-                started: None,
-            },
-            wait: wait.map(|code| Wait {
-                code,
-                since: Timestamp::ZERO,
-                detail: String::new(),
-            }),
-        }
-    }
 }
