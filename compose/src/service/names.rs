@@ -1,4 +1,6 @@
 //! `dns`, `dns_search`, `dns_opt`, `extra_hosts`: what a container resolves beside the cluster's names.
+//!
+//! Called by the reader of a service. Whether a name server answers is nobody's business here.
 
 use crate::reader::{Field, Reader};
 use shoal_core::model::ContainerSpec;
