@@ -14,6 +14,7 @@ pub(crate) mod logs;
 pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod ps;
+mod rewrite;
 pub(crate) mod run;
 pub(crate) mod service;
 mod session;

@@ -50,6 +50,11 @@ pub(crate) fn refused(status: tonic::Status) -> Error {
     Hinted { message, hint }.into()
 }
 
+/// A write made from a version that is no longer the current one.
+pub(crate) fn is_stale(status: &tonic::Status) -> bool {
+    details_of(status).code() == ErrorCode::Stale
+}
+
 /// All batches of a listing.
 pub(crate) async fn collect<Batch, Item>(
     mut stream: tonic::Streaming<Batch>,

@@ -1,6 +1,7 @@
 //! `shoal node update`: availability and labels.
 //!
-//! Reads the spec, changes what was given, and writes it back at the version that was read.
+//! Reads the spec, changes what was given, and writes it back at the version that was read, anew if that is no longer
+//! the current one.
 
 use super::{AvailabilityArg, Client};
 use crate::{
@@ -8,7 +9,7 @@ use crate::{
     failure::usage,
     output::print,
     spec::{Pair, pair},
-    verb::request_id,
+    verb::{request_id, rewrite::rewrite},
     wire::{node_summary, refused},
 };
 use anyhow::{Context, Result};
@@ -38,30 +39,37 @@ pub(crate) async fn run(client: &Client, args: UpdateArgs) -> Result<()> {
         return Err(usage("--role: a node's role cannot be changed yet"));
     }
     let connection = client.connect().await?;
-    let request = v1::GetNodeRequest {
-        reference: args.node.clone(),
-    };
-    let answer = connection
-        .control()
-        .get_node(request)
-        .await
-        .map_err(refused)?
-        .into_inner();
-    let found = node_summary(answer.node.context("the manager sent no node")?)?.node;
-    let mut spec: v1::NodeSpec = found.spec.into();
+    rewrite(async || {
+        let request = v1::GetNodeRequest {
+            reference: args.node.clone(),
+        };
+        let answer = connection
+            .control()
+            .get_node(request)
+            .await
+            .map_err(refused)?
+            .into_inner();
+        let found = node_summary(answer.node.context("the manager sent no node")?)?.node;
+        let request = v1::UpdateNodeRequest {
+            reference: found.id.to_string(),
+            version: found.meta.version.0,
+            spec: Some(changed(&args, found.spec.into())),
+            request_id: request_id(),
+        };
+        Ok(connection.control().update_node(request).await)
+    })
+    .await?;
+    print(&format!("{}\n", args.node))
+}
+
+/// The spec with the flags' changes.
+fn changed(args: &UpdateArgs, mut spec: v1::NodeSpec) -> v1::NodeSpec {
     spec.labels.retain(|key, _| !args.label_rm.contains(key));
-    for Pair { key, value } in args.label_add {
-        spec.labels.insert(key, value.unwrap_or_default());
+    for Pair { key, value } in &args.label_add {
+        spec.labels.insert(key.clone(), value.clone().unwrap_or_default());
     }
     if let Some(availability) = args.availability {
         spec.availability = availability.wire().into();
     }
-    let request = v1::UpdateNodeRequest {
-        reference: found.id.to_string(),
-        version: found.meta.version.0,
-        spec: Some(spec),
-        request_id: request_id(),
-    };
-    connection.control().update_node(request).await.map_err(refused)?;
-    print(&format!("{}\n", args.node))
+    spec
 }

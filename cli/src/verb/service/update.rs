@@ -1,19 +1,20 @@
 //! `shoal service update`: reads the spec, changes what was given, writes it back at its version.
 //!
-//! Somebody else's change in between is refused by the manager, not overwritten.
+//! Somebody else's change in between is refused by the manager, not overwritten: the flags' changes are made anew from it.
 
 use super::{Client, WaitArgs, warn};
 use crate::{
     complete::{Names, names},
+    connect::Connection,
     failure::usage,
     output::print,
     spec::{TaskFlags, UpdateLists, Words, words},
-    verb::request_id,
+    verb::{request_id, rewrite::rewrite},
     wire::{refused, service_summary},
 };
 use anyhow::{Context, Result};
 use shoal_api::v1;
-use shoal_core::model::ServiceSpec;
+use shoal_core::model::{Service, ServiceSpec};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct UpdateArgs {
@@ -50,8 +51,31 @@ pub(crate) async fn run(client: &Client, args: UpdateArgs) -> Result<()> {
         ));
     }
     let connection = client.connect().await?;
+    let own = |name: &str| std::env::var(name).ok();
+    let mut id = String::new();
+    let done = rewrite(async || {
+        let found = read(&connection, &args.service).await?;
+        id = found.id.to_string();
+        let spec = changed(args.clone(), found.spec, &own).map_err(usage)?;
+        let request = v1::UpdateServiceRequest {
+            reference: id.clone(),
+            version: found.meta.version.0,
+            spec: Some(spec.into()),
+            force: args.force,
+            request_id: request_id(),
+            no_resolve_image: args.no_resolve_image,
+        };
+        Ok(connection.control().update_service(request).await)
+    })
+    .await?;
+    warn(&done.warnings);
+    print(&format!("{}\n", args.service))?;
+    args.wait.wait(&connection, vec![id]).await
+}
+
+async fn read(connection: &Connection, reference: &str) -> Result<Service> {
     let request = v1::GetServiceRequest {
-        reference: args.service.clone(),
+        reference: reference.to_owned(),
     };
     let answer = connection
         .control()
@@ -59,28 +83,8 @@ pub(crate) async fn run(client: &Client, args: UpdateArgs) -> Result<()> {
         .await
         .map_err(refused)?
         .into_inner();
-    let found = service_summary(answer.service.context("the manager sent no service")?)?.service;
-    let (wait, force, no_resolve_image) = (args.wait, args.force, args.no_resolve_image);
-    let reference = args.service.clone();
-    let own = |name: &str| std::env::var(name).ok();
-    let spec = changed(args, found.spec, &own).map_err(usage)?;
-    let request = v1::UpdateServiceRequest {
-        reference: found.id.to_string(),
-        version: found.meta.version.0,
-        spec: Some(spec.into()),
-        force,
-        request_id: request_id(),
-        no_resolve_image,
-    };
-    let done = connection
-        .control()
-        .update_service(request)
-        .await
-        .map_err(refused)?
-        .into_inner();
-    warn(&done.warnings);
-    print(&format!("{reference}\n"))?;
-    wait.wait(&connection, vec![found.id.to_string()]).await
+    let summary = answer.service.context("the manager sent no service")?;
+    Ok(service_summary(summary)?.service)
 }
 
 /// The spec with the flags' changes.

@@ -7,7 +7,7 @@ use super::{ControlService, refused, write_failed};
 use shoal_api::{convert::Malformed, v1};
 use shoal_core::{
     dispatcher::Position,
-    model::{ClusterSpec, IdGen, NodeSpec, RequestId, ServiceSpec, StackSpec, Version},
+    model::{ClusterSpec, IdGen, NodeSpec, RequestId, Service, ServiceSpec, StackSpec, Version},
     request::{self, Request, RequestContext, Response},
     resolve,
 };
@@ -35,6 +35,16 @@ fn request_id(text: &str) -> Result<Option<RequestId>, Status> {
 /// An answer that does not fit its request: the machine never gives one.
 pub(super) fn unexpected(response: &Response) -> Status {
     Status::internal(format!("unexpected response {response:?}"))
+}
+
+/// A registry may take seconds to answer, in which an update that goes on notes more than once how far it is. That is no
+/// change of what the caller read: what was made from the version before it is made from the one after it.
+fn carried(version: Version, old: &Service, new: &Service) -> Version {
+    if version == old.meta.version && old.spec == new.spec {
+        new.meta.version
+    } else {
+        version
+    }
 }
 
 impl ControlService {
@@ -76,14 +86,18 @@ impl ControlService {
         message: v1::UpdateServiceRequest,
     ) -> Result<v1::UpdateServiceResponse, Status> {
         let mut spec: ServiceSpec = spec(message.spec)?;
+        let mut version = Version(message.version);
         if !message.no_resolve_image {
             let view = self.handle.view();
             let old = resolve::service(&view, &message.reference).map_err(refused)?;
             self.images.pin(&mut spec, Some(&old.spec)).await?;
+            if let Some(new) = self.handle.view().service(&old.id) {
+                version = carried(version, old, new);
+            }
         }
         let request = Request::UpdateService {
             reference: message.reference,
-            version: Version(message.version),
+            version,
             spec,
             force: message.force,
         };
@@ -290,5 +304,49 @@ impl ControlService {
         Ok(v1::UpdateClusterResponse {
             position: self.position(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shoal_core::model::{
+        EndpointMode, Meta, Mode, ServiceEndpoint, ServiceId, TaskSpec, UpdateConfig, WallTime,
+    };
+
+    fn service(version: u64, replicas: u32) -> Service {
+        Service {
+            id: ServiceId::mint(&mut IdGen::from_number(1)),
+            meta: Meta {
+                version: Version(version),
+                created_at: WallTime(0),
+                updated_at: WallTime(0),
+            },
+            spec: ServiceSpec {
+                name: "web".to_owned(),
+                labels: std::collections::BTreeMap::new(),
+                mode: Mode::Replicated { replicas },
+                task: TaskSpec::default(),
+                ports: Vec::new(),
+                endpoint_mode: EndpointMode::default(),
+                update: UpdateConfig::default(),
+            },
+            revision: 1,
+            stack: None,
+            endpoint: ServiceEndpoint::default(),
+            update: None,
+        }
+    }
+
+    #[test]
+    fn only_what_the_system_noted_meanwhile_is_passed_over() {
+        for (made_from, replicas, expect, why) in [
+            (7, 3, 9, "a status was noted"),
+            (7, 4, 7, "somebody scaled it: stale"),
+            (6, 3, 6, "it was stale before"),
+        ] {
+            let found = carried(Version(made_from), &service(7, 3), &service(9, replicas));
+            assert_eq!(found, Version(expect), "{why}");
+        }
     }
 }
