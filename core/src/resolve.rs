@@ -1,9 +1,10 @@
-//! References: an id, a name or an unambiguous prefix of an id, looked for in that order.
+//! References: an id, a name or an unambiguous prefix of an id, looked for in that order. A task's name is its service's
+//! and its slot's, as in `web.3`.
 //!
 //! Called by `request` for writes and by the shell for reads, so that both find the same object.
 
 use crate::{
-    model::{Network, Node, Service, Stack, Task},
+    model::{Network, Node, Service, Slot, Stack, Task, TaskState},
     refusal::{Refusal, RefusalCode},
     store::StoreView,
 };
@@ -83,12 +84,30 @@ pub fn task<'a>(view: &'a StoreView, reference: &str) -> Result<&'a Arc<Task>, R
     if let Some(found) = reference.parse().ok().and_then(|id| view.task(&id)) {
         return Ok(found);
     }
+    if let Some(found) = task_by_name(view, reference) {
+        return Ok(found);
+    }
     one(
         "task",
         reference,
         view.tasks().filter(|t| t.id.as_str().starts_with(reference)),
         |t| t.id.to_string(),
     )
+}
+
+/// `SERVICE.SLOT`, of a global service `SERVICE.NODE`: the slot's task that runs, else its newest that has not ended, else
+/// its newest.
+fn task_by_name<'a>(view: &'a StoreView, reference: &str) -> Option<&'a Arc<Task>> {
+    let (name, place) = reference.rsplit_once('.')?;
+    let service = service(view, name).ok()?;
+    let slot = match place.parse() {
+        Ok(number) => Slot::Replica(number),
+        Err(_) => Slot::Node(node(view, place).ok()?.id.clone()),
+    };
+    view.tasks_of_slot(&service.id, &slot).max_by_key(|task| {
+        let state = task.status.state;
+        (state == TaskState::Running, !state.is_terminal(), task.sequence)
+    })
 }
 
 fn one<'a, T: 'a>(
@@ -119,5 +138,110 @@ fn one<'a, T: 'a>(
             )
             .with_hint("give the whole id"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::*,
+        store::{Applied, Entry, Store},
+    };
+
+    fn a_service(ids: &mut IdGen, name: &str) -> Service {
+        Service {
+            id: ServiceId::mint(ids),
+            meta: Meta::default(),
+            spec: ServiceSpec {
+                name: name.to_owned(),
+                labels: Labels::new(),
+                mode: Mode::Replicated { replicas: 2 },
+                task: TaskSpec::default(),
+                ports: Vec::new(),
+                endpoint_mode: EndpointMode::default(),
+                update: UpdateConfig::default(),
+            },
+            revision: 1,
+            stack: None,
+            endpoint: ServiceEndpoint::default(),
+            update: None,
+        }
+    }
+
+    fn a_task(ids: &mut IdGen, service: &Service, slot: Slot, (state, sequence): (TaskState, u64)) -> Task {
+        Task {
+            id: TaskId::mint(ids),
+            meta: Meta::default(),
+            service: service.id.clone(),
+            revision: 1,
+            slot,
+            node: None,
+            attachments: Vec::new(),
+            desired: DesiredState::Running,
+            status: TaskStatus {
+                state,
+                attempt: 0,
+                message: String::new(),
+                error: None,
+                exit_code: None,
+                container: None,
+                pid: None,
+                at: Timestamp::ZERO,
+                wall: WallTime(0),
+                started: None,
+            },
+            not_before: None,
+            sequence,
+            restarts: Restarts::default(),
+            wait: None,
+        }
+    }
+
+    #[test]
+    fn a_task_has_the_name_of_its_service_and_slot() {
+        use TaskState::{Complete, Failed, Running, Starting};
+        let mut ids = IdGen::from_number(1);
+        let web = a_service(&mut ids, "web");
+        let dotted = a_service(&mut ids, "a.b");
+        let of = |ids: &mut IdGen, slot: u32, at| a_task(ids, &web, Slot::Replica(slot), at);
+        let tasks = [
+            of(&mut ids, 1, (Failed, 1)),
+            of(&mut ids, 1, (Running, 2)),
+            of(&mut ids, 1, (Starting, 3)),
+            of(&mut ids, 2, (Starting, 4)),
+            of(&mut ids, 2, (Failed, 5)),
+            of(&mut ids, 3, (Failed, 6)),
+            of(&mut ids, 3, (Complete, 7)),
+            a_task(&mut ids, &dotted, Slot::Replica(1), (Running, 8)),
+        ];
+        let mut store = Store::new();
+        let mut changes: Vec<crate::store::Change> = vec![web.clone().into(), dotted.into()];
+        changes.extend(tasks.iter().cloned().map(Into::into));
+        let entry = Entry {
+            min_version: 1,
+            term: 1,
+            changes,
+            ..Entry::default()
+        };
+        assert!(matches!(store.apply(1, 1, &entry), Applied::Took(_)));
+        let by_id = format!("{}.1", web.id);
+        for (reference, sequence) in [
+            ("web.1", Some(2)),
+            ("web.2", Some(4)),
+            ("web.3", Some(7)),
+            ("web.4", None),
+            ("a.b.1", Some(8)),
+            (by_id.as_str(), Some(2)),
+            (tasks[5].id.as_str(), Some(6)),
+            ("web", None),
+            ("web.", None),
+            ("other.1", None),
+        ] {
+            let found = task(store.view(), reference).ok().map(|task| task.sequence);
+            assert_eq!(found, sequence, "{reference}");
+        }
+        let refusal = task(store.view(), "web.4").unwrap_err();
+        assert_eq!(refusal.code, RefusalCode::NotFound);
     }
 }

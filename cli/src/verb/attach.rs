@@ -11,8 +11,6 @@ use crate::{
     connect::Connection,
     output::note,
     terminal::DetachKeys,
-    verb::service::list_tasks,
-    view::task::name,
     wire::refused,
 };
 use anyhow::{Context, Result};
@@ -27,7 +25,7 @@ pub(crate) struct AttachArgs {
     /// Do not pass standard input on
     #[arg(long)]
     no_stdin: bool,
-    /// A task: its id, the beginning of one, or SERVICE.SLOT
+    /// A task: SERVICE.SLOT, its id, or the beginning of one
     #[arg(add = names(Names::Tasks))]
     task: String,
 }
@@ -35,7 +33,7 @@ pub(crate) struct AttachArgs {
 pub(crate) async fn run(client: &Client, args: AttachArgs) -> Result<()> {
     let connection = client.connect().await?;
     let request = v1::GetTaskRequest {
-        reference: task_id(&connection, &args.task).await?,
+        reference: args.task.clone(),
     };
     let answer = connection
         .control()
@@ -63,27 +61,6 @@ pub(crate) async fn run(client: &Client, args: AttachArgs) -> Result<()> {
             Ok(())
         }
     }
-}
-
-/// The id of the task that `SERVICE.SLOT` names now; anything else is one, or is refused as one.
-async fn task_id(connection: &Connection, reference: &str) -> Result<String> {
-    let Some((service, _)) = reference.rsplit_once('.') else {
-        return Ok(reference.to_owned());
-    };
-    let request = v1::ListTasksRequest {
-        service: service.to_owned(),
-        ..v1::ListTasksRequest::default()
-    };
-    let tasks = list_tasks(connection, request).await?;
-    let live = tasks
-        .iter()
-        .filter(|summary| !summary.task.status.state.is_terminal());
-    let named = live.filter(|summary| name(summary) == reference);
-    let newest = named.max_by_key(|summary| summary.task.sequence);
-    let id = newest.map(|summary| summary.task.id.to_string());
-    id.with_context(|| {
-        format!("no task {reference} runs; `shoal service ps {service}` shows what became of it")
-    })
 }
 
 /// Attaches to a task; with `replay` what it wrote before comes first.

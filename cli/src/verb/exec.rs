@@ -37,7 +37,7 @@ pub(crate) struct ExecArgs {
     /// Working directory
     #[arg(short, long, value_name = "DIRECTORY")]
     workdir: Option<String>,
-    /// A task: its id, the beginning of one, or SERVICE.SLOT
+    /// A task: SERVICE.SLOT, its id, or the beginning of one
     #[arg(add = names(Names::Tasks))]
     task: String,
     /// The command and its arguments

@@ -40,11 +40,7 @@ impl ExecService {
     /// The task meant, in a state from `least` to running, and the node it is on.
     fn target(&self, reference: &str, least: TaskState) -> Result<(Arc<Task>, NodeId), Status> {
         let view = self.handle.view();
-        let task = match resolve::task(&view, reference) {
-            Ok(task) => task,
-            // `web.3` means whatever runs in the third slot of `web` now.
-            Err(refusal) => super::tail::running_in_slot(&view, reference).ok_or_else(|| refused(refusal))?,
-        };
+        let task = resolve::task(&view, reference).map_err(refused)?;
         let state = task.status.state;
         match (&task.node, state) {
             (Some(node), state) if (least..=TaskState::Running).contains(&state) => {

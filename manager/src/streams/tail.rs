@@ -3,20 +3,11 @@
 //! Pure questions to a view of the store.
 
 use shoal_core::{
-    model::{Service, ServiceId, Slot, Task, TaskState},
+    model::{Service, ServiceId, Task, TaskState},
     resolve,
     store::StoreView,
 };
 use std::sync::Arc;
-
-/// `web.3`: the task that runs in the third slot of `web`.
-pub(super) fn running_in_slot<'a>(view: &'a StoreView, reference: &str) -> Option<&'a Arc<Task>> {
-    let (name, slot) = reference.rsplit_once('.')?;
-    let (service, slot) = (view.service_by_name(name)?, slot.parse().ok()?);
-    view.tasks_of_slot(&service.id, &Slot::Replica(slot))
-        .filter(|task| task.status.state == TaskState::Running)
-        .max_by_key(|task| task.meta.version)
-}
 
 /// Has the task had a container, so that there may be lines of it?
 pub(super) fn may_have_spoken(task: &Task) -> bool {
@@ -48,10 +39,7 @@ pub(super) fn target(view: &StoreView, reference: &str) -> Result<Target, shoal_
         Ok(service) => Ok(Target::Service(Arc::clone(service))),
         Err(refusal) => match resolve::task(view, reference) {
             Ok(task) => Ok(Target::Task(Arc::clone(task))),
-            Err(_) => match running_in_slot(view, reference) {
-                Some(task) => Ok(Target::Task(Arc::clone(task))),
-                None => Err(refusal),
-            },
+            Err(_) => Err(refusal),
         },
     }
 }
