@@ -15,7 +15,7 @@ use crate::desired::{EndpointId, GroupId, Name, NetworkId, PortKey, Revision};
 use crate::namespace::NamespaceId;
 
 /// Of the messages after the first ones.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The longest frame. A group of 10,000 backends of two families takes a third of it.
 pub const FRAME_MOST: usize = 4 << 20;
 /// What one update is filled up to before the next is begun.
@@ -37,6 +37,11 @@ pub enum Request {
     End,
     /// A part of a change.
     Update(Update),
+    /// Whether it is alive.
+    Ping {
+        /// Which time this is.
+        number: u64,
+    },
 }
 
 /// From the process to the network.
@@ -60,6 +65,11 @@ pub enum Reply {
     },
     /// All ports that could not be had, and who has them; said when it changed.
     Taken(Vec<(PortKey, String)>),
+    /// It is alive.
+    Pong {
+        /// The ping's.
+        number: u64,
+    },
 }
 
 /// A change, or a part of one: what comes with the same key replaces it, and without a value it is gone.

@@ -7,6 +7,7 @@
 mod diff;
 mod end;
 mod link;
+mod patience;
 mod start;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,8 +27,8 @@ use crate::desired::{EndpointId, PortKey, Tables, Tag};
 use crate::engine::NamesState;
 use crate::message::{Asker, Reply, Request, VERSION};
 
-/// How long it may take for what it is told: 1,000 containers' sockets.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is asked whether it is alive.
+const PING: Duration = Duration::from_secs(1);
 /// Attempts in a row: the first may find a process that is about to die.
 const ATTEMPTS: usize = 2;
 /// Between attempts to have it back.
@@ -51,6 +52,20 @@ pub(crate) struct Process {
     down: Option<String>,
     starts: Vec<Instant>,
     retry_at: Option<Instant>,
+    ping_at: Instant,
+    /// It hears nothing any more.
+    hangs: bool,
+}
+
+/// What was waited for.
+#[derive(Debug)]
+pub(crate) enum Said {
+    /// It said something.
+    Reply(Reply),
+    /// It has said nothing for a while.
+    Nothing,
+    /// It has to be brought back.
+    Gone(String),
 }
 
 /// Where its files are.
@@ -77,6 +92,8 @@ impl Process {
             down: None,
             starts: Vec::new(),
             retry_at: None,
+            ping_at: Instant::now(),
+            hangs: false,
         }
     }
 
@@ -133,32 +150,81 @@ impl Process {
         result
     }
 
-    /// The next thing that it says, or why it has to be brought back. Nothing is lost when it is not waited for.
-    pub(crate) async fn wait(&mut self) -> Result<Reply, String> {
+    /// The next thing that it says, or that happens to it. Nothing is lost when it is not waited for.
+    pub(crate) async fn wait(&mut self) -> Said {
         if let Some(at) = self.retry_at {
             sleep_until(at).await;
-            return Err("it was not there".to_owned());
+            return Said::Gone("it was not there".to_owned());
         }
-        match &mut self.link {
-            Some(link) => link.next().await.map_err(|error| error.to_string()),
-            None => pending().await,
+        let Some(link) = &mut self.link else {
+            return pending().await;
+        };
+        tokio::select! {
+            biased;
+            said = link.next() => said.map_or_else(|error| Said::Gone(error.to_string()), Said::Reply),
+            () = sleep_until(self.ping_at) => Said::Nothing,
         }
     }
 
     /// Takes what was waited for; whether the ports that could not be had changed.
-    pub(crate) async fn heard(&mut self, said: Result<Reply, String>) -> bool {
+    pub(crate) async fn heard(&mut self, said: Said) -> bool {
         let before = self.taken.clone();
-        match said {
-            Ok(Reply::Taken(taken)) => self.taken = taken.into_iter().collect(),
-            Ok(Reply::Done { .. } | Reply::Hello { .. }) => {}
-            Err(why) => {
-                tracing::warn!(why, "shoal-net is gone; starting it again");
-                self.link = None;
-                // When it fails, it is tried again, and the status says so.
-                drop(self.bring().await);
+        let gone = match said {
+            Said::Reply(reply) => {
+                self.take(reply);
+                None
             }
+            Said::Nothing => self.ping().await.err(),
+            Said::Gone(why) => Some(why),
+        };
+        if let Some(why) = gone {
+            tracing::warn!(why, "shoal-net is gone; starting it again");
+            self.link = None;
+            // When it fails, it is tried again, and the status says so.
+            drop(self.bring().await);
         }
         before != self.taken
+    }
+
+    /// Asks whether it is alive.
+    async fn ping(&mut self) -> Result<(), String> {
+        self.number += 1;
+        let number = self.number;
+        self.send(&Request::Ping { number }).await?;
+        while self.reply().await? != (Reply::Pong { number }) {}
+        Ok(())
+    }
+
+    async fn send(&mut self, request: &Request) -> Result<(), String> {
+        let link = self.link.as_mut().ok_or("it is gone")?;
+        let sent = link.send_attended(request).await;
+        self.judge(sent)
+    }
+
+    /// What it says next.
+    async fn reply(&mut self) -> Result<Reply, String> {
+        let link = self.link.as_mut().ok_or("it is gone")?;
+        let reply = link.next_attended().await;
+        let reply = self.judge(reply)?;
+        self.take(reply.clone());
+        Ok(reply)
+    }
+
+    fn judge<T>(&mut self, result: io::Result<T>) -> Result<T, String> {
+        result.map_err(|error| {
+            self.hangs = error.kind() == io::ErrorKind::TimedOut;
+            let log = self.place.log.display();
+            format!("shoal-net does not do what it is asked: {error}; see {log}")
+        })
+    }
+
+    /// Whatever it says, it is alive.
+    fn take(&mut self, reply: Reply) {
+        self.ping_at = Instant::now() + PING;
+        match reply {
+            Reply::Taken(taken) => self.taken = taken.into_iter().collect(),
+            Reply::Done { .. } | Reply::Hello { .. } | Reply::Pong { .. } => {}
+        }
     }
 
     /// The ports of these tables that could not be had, and why.
@@ -190,29 +256,21 @@ impl Process {
         self.number += 1;
         self.told = None;
         let told = self.wanted.clone();
-        let (number, place) = (self.number, self.place.log.display());
-        let failed =
-            |error: io::Error| format!("shoal-net does not do what it is asked: {error}; see {place}");
-        let link = self.link.as_mut().ok_or("it is gone")?;
+        let number = self.number;
         for part in parts {
-            link.send(&Request::Update(part), PATIENCE)
-                .await
-                .map_err(failed)?;
+            self.send(&Request::Update(part)).await?;
         }
         loop {
-            let reply = link.next_within(PATIENCE).await.map_err(failed)?;
-            match reply {
-                Reply::Taken(taken) => self.taken = taken.into_iter().collect(),
-                Reply::Done {
-                    number: done,
-                    ports,
-                    failures,
-                } if done == number => {
-                    self.told = Some(told);
-                    self.note(&ports, &failures);
-                    return Ok(failures.into_iter().collect());
-                }
-                Reply::Done { .. } | Reply::Hello { .. } => {}
+            if let Reply::Done {
+                number: done,
+                ports,
+                failures,
+            } = self.reply().await?
+                && done == number
+            {
+                self.told = Some(told);
+                self.note(&ports, &failures);
+                return Ok(failures.into_iter().collect());
             }
         }
     }
@@ -233,7 +291,18 @@ impl Process {
 
     /// The process that is there, if it is of this build, or a new one.
     async fn open(&mut self) -> io::Result<Link> {
-        if let Ok(link) = Link::open(&self.place.socket).await {
+        let there = if std::mem::take(&mut self.hangs) {
+            Err(io::ErrorKind::TimedOut.into())
+        } else {
+            Link::open(&self.place.socket).await
+        };
+        if let Err(error) = &there
+            && error.kind() == io::ErrorKind::TimedOut
+        {
+            tracing::error!("shoal-net hangs; it is replaced");
+            end::hanging(&self.place)?;
+        }
+        if let Ok(link) = there {
             let same = start::is_program(link.pid(), &self.place.program);
             if same && link.version() == VERSION {
                 return Ok(link);

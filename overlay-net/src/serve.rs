@@ -142,6 +142,7 @@ impl Serve {
                         self.tell_taken(control, true).await;
                     }
                     Request::Update(part) => self.part(part, control).await,
+                    Request::Ping { number } => control.reply(&Reply::Pong { number }).await,
                     Request::End => return Ok(End::Asked),
                     Request::HandOver => {
                         if let Some(successor) = self.hand_over(control)? {

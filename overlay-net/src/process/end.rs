@@ -24,21 +24,32 @@ pub(crate) const NAME_OF_OLD: &CStr = c"shoal-net-old";
 
 /// Ends the process that serves.
 pub(super) fn serving(place: &Place) -> io::Result<()> {
-    end(place, &[NAME])
+    end(place, find(place, &[NAME])?)
+}
+
+/// Ends the process that serves, and hears nothing.
+pub(super) fn hanging(place: &Place) -> io::Result<()> {
+    for process in find(place, &[NAME])? {
+        kill(&process)?;
+    }
+    Ok(())
 }
 
 /// Ends it and all its predecessors.
 pub(crate) fn all(place: &Place) -> io::Result<()> {
-    end(place, &[NAME, NAME_OF_OLD])
+    end(place, find(place, &[NAME, NAME_OF_OLD])?)
 }
 
-fn end(place: &Place, names: &[&CStr]) -> io::Result<()> {
-    let processes: Vec<OwnedFd> = fs::read_dir("/proc")?
+fn find(place: &Place, names: &[&CStr]) -> io::Result<Vec<OwnedFd>> {
+    let processes = fs::read_dir("/proc")?
         .flatten()
         .filter_map(|process| process.file_name().to_str()?.parse().ok())
         .filter_map(Pid::from_raw)
-        .filter_map(|pid| held(place, pid, names))
-        .collect();
+        .filter_map(|pid| held(place, pid, names));
+    Ok(processes.collect())
+}
+
+fn end(place: &Place, processes: Vec<OwnedFd>) -> io::Result<()> {
     if processes.is_empty() {
         return Ok(());
     }
@@ -51,11 +62,15 @@ fn end(place: &Place, names: &[&CStr]) -> io::Result<()> {
     }
     for process in processes {
         if !wait(&process)? {
-            let _may_have_ended = pidfd_send_signal(&process, Signal::KILL);
-            wait(&process)?;
+            kill(&process)?;
         }
     }
     Ok(())
+}
+
+fn kill(process: &OwnedFd) -> io::Result<()> {
+    let _may_have_ended = pidfd_send_signal(process, Signal::KILL);
+    wait(process).map(|_ended| ())
 }
 
 /// A descriptor of a process that was started with this tag and has one of these names.

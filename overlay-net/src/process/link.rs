@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+use super::patience::attended;
 use crate::message::{Frames, Reply, Request, VERSION, frame};
 
 /// One that does not greet within this hangs. A machine that was just woken may take a second.
@@ -74,8 +75,16 @@ impl Link {
         }
     }
 
-    pub(super) async fn next_within(&mut self, patience: Duration) -> io::Result<Reply> {
-        timeout(patience, self.next()).await?
+    /// The next reply, unless it hangs.
+    pub(super) async fn next_attended(&mut self) -> io::Result<Reply> {
+        attended(self.pid, self.next()).await
+    }
+
+    /// Sends, unless it hangs. After an error nothing more is to be said.
+    pub(super) async fn send_attended(&mut self, request: &Request) -> io::Result<()> {
+        let bytes = frame(request)?;
+        let sent = async { self.stream.write_all(&bytes).await };
+        attended(self.pid, sent).await
     }
 
     /// The connection, for a successor to read on.

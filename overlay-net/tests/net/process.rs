@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use shoal_overlay_net::NamesState;
 use shoal_overlay_net::desired::{PortKey, Protocol};
 
@@ -38,9 +39,9 @@ fn copied(from: &Path, to: &Path) -> PathBuf {
     to.to_owned()
 }
 
-fn kill(pid: u32) {
-    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+fn signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
 }
 
 #[test]
@@ -50,7 +51,7 @@ fn one_that_dies_is_back_within_a_second() {
         for _ in 0..3 {
             let pid = world.process().await;
             let start = Instant::now();
-            kill(pid);
+            signal(pid, Signal::KILL);
             // What the kernel does goes on without it.
             let host: IpAddr = HOST[0].parse().unwrap();
             assert!(ask(&world.outside, host, 8080).await.is_ok());
@@ -73,19 +74,74 @@ fn one_that_dies_is_back_within_a_second() {
     });
 }
 
+/// How long one that hangs may stand in the way of whoever asks for something.
+const HUNG_MOST: Duration = Duration::from_secs(3);
+
 #[test]
-fn one_that_hangs_is_replaced_when_it_is_asked_for_something() {
+fn one_that_hangs_is_replaced_while_it_is_asked_for_something() {
     in_a_host(|mut world| async move {
         let container = scene(&mut world).await;
         let pid = world.process().await;
-        let hung = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-        rustix::process::kill_process(hung, rustix::process::Signal::STOP).unwrap();
+        signal(pid, Signal::STOP);
+        let start = Instant::now();
         world.names("blue", &[("other", &[container.v4()])]).await;
+        assert!(start.elapsed() < HUNG_MOST, "{:?}", start.elapsed());
         assert_eq!(
             a(&container.namespace, "other").await,
             format!("NoError {}", container.v4())
         );
         assert_ne!(world.process().await, pid);
+    });
+}
+
+#[test]
+fn one_that_hangs_is_replaced_though_nobody_asks_for_anything() {
+    in_a_host(|mut world| async move {
+        let container = scene(&mut world).await;
+        for _ in 0..2 {
+            let pid = world.process().await;
+            let start = Instant::now();
+            signal(pid, Signal::STOP);
+            let mut status = world.net().status();
+            let other = status
+                .wait_for(|status| !matches!(status.names, NamesState::Serving { pid: old } if old == pid));
+            drop(tokio::time::timeout(DEADLINE, other).await.unwrap().unwrap());
+            assert!(start.elapsed() < HUNG_MOST, "{:?}", start.elapsed());
+            world.process().await;
+            assert_eq!(
+                a(&container.namespace, "web").await,
+                format!("NoError {}", container.v4())
+            );
+            assert!(
+                ask(&world.host, LOCALHOST, 8080)
+                    .await
+                    .unwrap()
+                    .starts_with("here ")
+            );
+        }
+    });
+}
+
+#[test]
+fn one_that_is_alive_is_not_replaced_when_its_network_stood_still() {
+    in_a_host(|mut world| async move {
+        scene(&mut world).await;
+        let pid = world.process().await;
+        // The network's own task has no turn for longer than it would wait for an answer.
+        let start = Instant::now();
+        let busy = rustix::event::Timespec {
+            tv_sec: 3,
+            tv_nsec: 0,
+        };
+        rustix::event::poll(&mut [], Some(&busy)).unwrap();
+        assert!(start.elapsed() >= Duration::from_secs(3));
+        // Then it hears two answers in time.
+        let heard = tokio::time::timeout(Duration::from_millis(2500), async {
+            let mut status = world.net().status();
+            status.changed().await
+        });
+        assert!(heard.await.is_err(), "nothing has changed");
+        assert_eq!(world.process().await, pid);
     });
 }
 
@@ -213,7 +269,7 @@ fn one_that_cannot_be_started_is_said_and_tried_again() {
         world.close();
         let program = world.folder().join("later/shoal-net");
         let there = std::mem::replace(&mut world.config.program, program.clone());
-        kill(pid);
+        signal(pid, Signal::KILL);
         until("it is gone", || async { ended(pid) }).await;
         world.reopen(&[&container]).await;
         let status = world.net().status().borrow().clone();
