@@ -80,6 +80,24 @@ pub struct NodeArgs {
     )]
     pub open_host_ports: Vec<String>,
 
+    /// A range of IPv4 addresses that the networks of a cluster made here get theirs from; may be repeated [default: a
+    /// free one]
+    #[arg(
+        long = "default-addr-pool",
+        env = "SHOAL_DEFAULT_ADDR_POOLS",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    pub default_addr_pools: Vec<String>,
+
+    /// The length of the prefix of each such network's IPv4 subnet [default: 22]
+    #[arg(long, env = "SHOAL_DEFAULT_ADDR_POOL_MASK_LENGTH", value_name = "LENGTH")]
+    pub default_addr_pool_mask_length: Option<u8>,
+
+    /// A /48 of IPv6 addresses for them [default: a random one]
+    #[arg(long, env = "SHOAL_DEFAULT_ADDR_POOL_IPV6", value_name = "CIDR")]
+    pub default_addr_pool_ipv6: Option<String>,
+
     #[command(subcommand)]
     pub command: Option<NodeCommand>,
 }

@@ -5,11 +5,13 @@
 use crate::args::NodeArgs;
 use crate::programs::{NamedPrograms, ProgramError, Programs};
 use serde::Deserialize;
+use shoal_manager::PoolsAsked;
 use shoal_overlay_net::desired::Protocol;
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 const DEFAULT_FILE: &str = "/etc/shoal/shoald.toml";
 /// A settings file is a few lines; more is a mistake.
@@ -35,6 +37,8 @@ pub struct NodeConfig {
     pub programs: Programs,
     /// Ports of this host that containers may reach.
     pub open_host_ports: BTreeSet<(Protocol, u16)>,
+    /// For a cluster that is made here by a request without pools of its own.
+    pub pools: PoolsAsked,
 }
 
 /// A setting was refused.
@@ -83,6 +87,10 @@ struct SettingsFile {
     net: Option<PathBuf>,
     #[serde(default)]
     open_host_ports: Vec<String>,
+    #[serde(default)]
+    default_addr_pools: Vec<String>,
+    default_addr_pool_mask_length: Option<u8>,
+    default_addr_pool_ipv6: Option<String>,
 }
 
 impl NodeConfig {
@@ -116,6 +124,11 @@ impl NodeConfig {
         if open_host_ports.is_empty() {
             open_host_ports = file.open_host_ports;
         }
+        let mut default_addr_pools = args.default_addr_pools;
+        if default_addr_pools.is_empty() {
+            default_addr_pools = file.default_addr_pools;
+        }
+        let v6 = args.default_addr_pool_ipv6.or(file.default_addr_pool_ipv6);
         let named = NamedPrograms {
             shim: args.shim.or(file.shim),
             spawn: args.spawn.or(file.spawn),
@@ -145,6 +158,24 @@ impl NodeConfig {
                 .iter()
                 .map(|text| host_port(text))
                 .collect::<Result<_, _>>()?,
+            pools: PoolsAsked {
+                v4: default_addr_pools
+                    .iter()
+                    .map(|text| range(text, "default-addr-pools", "a range such as 10.128.0.0/12"))
+                    .collect::<Result<_, _>>()?,
+                v4_subnet_length: args
+                    .default_addr_pool_mask_length
+                    .or(file.default_addr_pool_mask_length),
+                v6: v6
+                    .map(|text| {
+                        range(
+                            &text,
+                            "default-addr-pool-ipv6",
+                            "a /48 such as fd5a:1b2c:3d4e::/48",
+                        )
+                    })
+                    .transpose()?,
+            },
         };
         config.check()?;
         Ok(config)
@@ -212,6 +243,10 @@ fn host_port(text: &str) -> Result<(Protocol, u16), ConfigError> {
         let expected = "a port from 1 to 65535, with /tcp or /udp behind it where it matters";
         value("open-host-ports", expected, text)
     })
+}
+
+fn range<T: FromStr>(text: &str, field: &'static str, expected: &'static str) -> Result<T, ConfigError> {
+    text.parse().or_else(|_| Err(value(field, expected, text)))
 }
 
 fn value(field: &'static str, expected: &'static str, found: impl ToString) -> ConfigError {
@@ -289,6 +324,16 @@ mod tests {
         let config = build(&["--open-host-port", "8080,53/udp"], "open-host-ports = ['1']").unwrap();
         let open = BTreeSet::from([(Protocol::Tcp, 8080), (Protocol::Udp, 53)]);
         assert_eq!(config.open_host_ports, open);
+        let file = "default-addr-pools = ['10.8.0.0/16']\ndefault-addr-pool-mask-length = 24";
+        let config = build(&["--default-addr-pool", "10.9.0.0/16,10.7.0.0/16"], file).unwrap();
+        let pools = PoolsAsked {
+            v4: ["10.9.0.0/16", "10.7.0.0/16"]
+                .map(|pool| pool.parse().unwrap())
+                .into(),
+            v4_subnet_length: Some(24),
+            v6: None,
+        };
+        assert_eq!(config.pools, pools);
     }
 
     #[test]
@@ -315,6 +360,14 @@ mod tests {
             (
                 vec!["--open-host-port", "0"],
                 "open-host-ports: expected a port from 1",
+            ),
+            (
+                vec!["--default-addr-pool", "10.9.0.0"],
+                "default-addr-pools: expected a range such as",
+            ),
+            (
+                vec!["--default-addr-pool-ipv6", "10.9.0.0/16"],
+                "default-addr-pool-ipv6: expected a /48",
             ),
             (
                 vec!["--open-host-port", "80/sctp"],

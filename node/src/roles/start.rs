@@ -10,7 +10,7 @@ use crate::routes::host_routes;
 use shoal_api::identity::{JoinToken, LiveCredentials, client_config, server_name_of};
 use shoal_core::model::{AddressPools, Role};
 use shoal_manager::driver::Handle;
-use shoal_manager::{FoundConfig, Manager, ManagerConfig};
+use shoal_manager::{FoundConfig, Manager, ManagerConfig, PoolsAsked};
 use shoal_worker::dial::{Dial, Dialer};
 use shoal_worker::local::NodeFacts;
 use shoal_worker::network::NodeSide;
@@ -62,7 +62,9 @@ impl Roles {
             name,
             address: with_port(advertise, bound.1),
             availability: spec.availability,
-            pools: spec.pools,
+            pools: Some(spec.pools)
+                .filter(|asked| *asked != PoolsAsked::default())
+                .unwrap_or_else(|| self.config.pools.clone()),
             routes: host_routes(),
         })
         .await?;

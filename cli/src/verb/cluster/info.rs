@@ -2,7 +2,7 @@
 //!
 //! Join tokens are secrets: only `--format` shows them.
 
-use super::{Client, pools_text};
+use super::{Client, pools, pools_text};
 use crate::{
     output::{Template, inspected, print},
     units::{ago, human_duration, rfc3339},
@@ -12,7 +12,7 @@ use crate::{
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use shoal_api::v1;
-use shoal_core::model::{AddressPools, WallTime};
+use shoal_core::model::WallTime;
 use std::time::Duration;
 
 #[derive(Clone, Debug, clap::Args)]
@@ -79,14 +79,6 @@ fn json(answer: &v1::GetClusterResponse, status: &v1::StatusResponse) -> Result<
             "ListenAddress": status.listen_address, "Ready": status.ready, "Problems": status.problems,
         },
     }))
-}
-
-/// Where networks' subnets come from.
-fn pools(spec: &v1::ClusterSpec) -> Result<AddressPools> {
-    match spec.pools.clone() {
-        Some(pools) => Ok(pools.try_into()?),
-        None => Ok(AddressPools::default()),
-    }
 }
 
 /// For people; without the join tokens, which are secrets.

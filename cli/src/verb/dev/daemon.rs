@@ -31,15 +31,16 @@ pub(super) fn run_detached(_args: &DetachedArgs) -> Result<()> {
     bail!("the daemon runs on Linux only")
 }
 
-/// Starts the daemon; detached, its output goes to its log, else to this terminal.
-pub(super) fn start(folders: &Folders, detach: bool) -> Result<Child> {
+/// Starts the daemon with these flags too; detached, its output goes to its log, else to this terminal.
+pub(super) fn start(folders: &Folders, more: Vec<String>, detach: bool) -> Result<Child> {
     let program = shoald()?;
     let arguments = [
         "--dev".into(),
         "--state-dir".into(),
         folders.state_dir.clone().into_os_string(),
     ];
-    let run = ["--run-dir".into(), folders.run_dir.clone().into_os_string()];
+    let mut run = vec!["--run-dir".into(), folders.run_dir.clone().into_os_string()];
+    run.extend(more.into_iter().map(Into::into));
     let mut command;
     if detach {
         fs::create_dir_all(&folders.state_dir)

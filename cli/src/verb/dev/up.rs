@@ -7,6 +7,8 @@ use crate::{
     connect::{Connection, Host},
     failure::{Exit, hinted},
     output::note,
+    verb::cluster::{PoolArgs, pools, pools_text},
+    wire::refused,
 };
 use anyhow::{Context, Result};
 use shoal_api::v1;
@@ -22,6 +24,8 @@ pub(crate) struct UpArgs {
     detach: bool,
     #[command(flatten)]
     folders: Folders,
+    #[command(flatten)]
+    pools: PoolArgs,
 }
 
 /// Longest time to wait for a daemon to serve: it recovers its log first.
@@ -37,12 +41,13 @@ pub(crate) async fn run(client: &Client, args: UpArgs) -> Result<()> {
         if wait_for_other(&folders, pid).await? {
             note(&format!("The cluster runs already (shoald, process {pid})."));
             say_where(client, &folders);
+            say_pools(&folders, &args.pools).await?;
             return Ok(());
         }
     }
     let log = folders.log();
     let logged = std::fs::metadata(&log).map_or(0, |found| found.len());
-    let mut child = daemon::start(&folders, args.detach)?;
+    let mut child = daemon::start(&folders, args.pools.flags(), args.detach)?;
     if let Err(error) = wait_until_ready(&folders, Some(&mut child)).await {
         if !args.detach {
             return Err(error);
@@ -55,6 +60,7 @@ pub(crate) async fn run(client: &Client, args: UpArgs) -> Result<()> {
     }
     note("The cluster is up: one node, manager and worker, on this machine only.");
     say_where(client, &folders);
+    say_pools(&folders, &args.pools).await?;
     if args.detach {
         Ok(())
     } else {
@@ -71,6 +77,24 @@ fn say_where(client: &Client, folders: &Folders) {
             socket.display()
         ));
     }
+}
+
+/// A cluster that was made before keeps its pools; say so to who asks for others.
+async fn say_pools(folders: &Folders, asked: &PoolArgs) -> Result<()> {
+    if asked.flags().is_empty() {
+        return Ok(());
+    }
+    let connection = Connection::open(&Host::Socket(folders.socket())).await?;
+    let answer = connection.control().get_cluster(v1::GetClusterRequest {}).await;
+    let cluster = answer.map_err(refused)?.into_inner().cluster;
+    let pools = pools(&cluster.and_then(|cluster| cluster.spec).unwrap_or_default())?;
+    if !asked.met_by(&pools) {
+        note(&format!(
+            "Its networks get their addresses from {} as before: pools are fixed when a cluster is made. `shoal dev down --purge` takes it away with all its data; then they can be others.",
+            pools_text(&pools)
+        ));
+    }
+    Ok(())
 }
 
 async fn wait_until_ready(folders: &Folders, mut child: Option<&mut Child>) -> Result<()> {
@@ -125,7 +149,7 @@ async fn status(host: &Host) -> Result<v1::StatusResponse> {
         .bootstrap()
         .status(v1::StatusRequest {})
         .await
-        .map_err(crate::wire::refused)?;
+        .map_err(refused)?;
     Ok(answer.into_inner())
 }
 
