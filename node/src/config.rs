@@ -246,7 +246,7 @@ fn host_port(text: &str) -> Result<(Protocol, u16), ConfigError> {
 }
 
 fn range<T: FromStr>(text: &str, field: &'static str, expected: &'static str) -> Result<T, ConfigError> {
-    text.parse().or_else(|_| Err(value(field, expected, text)))
+    text.parse().map_err(|_unreadable| value(field, expected, text))
 }
 
 fn value(field: &'static str, expected: &'static str, found: impl ToString) -> ConfigError {
