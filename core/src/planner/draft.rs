@@ -5,7 +5,9 @@
 
 use crate::{
     allocator::{Lack, Numbers},
-    model::{Attachment, IdGen, Network, Node, ResolvedUse, Service, Task, TaskId, Timestamp, WallTime},
+    model::{
+        Attachment, IdGen, Network, NetworkId, Node, ResolvedUse, Service, Task, TaskId, Timestamp, WallTime,
+    },
     orchestrator::tasks::is_unassigned,
     store::{Change, Object, ObjectKey, StoreView, held_by_task},
 };
@@ -78,9 +80,14 @@ impl<'a> Draft<'a> {
     }
 
     /// An address in each network, or none at all. They are the task's that is put with them next.
+    ///
+    /// Networks with a way out come first, since the first of a container's links is its way out; otherwise they stand
+    /// as the user named them.
     pub(crate) fn addresses(&mut self, networks: &[ResolvedUse]) -> Result<Vec<Attachment>, Lack> {
-        let networks = networks.iter().map(|used| &used.network);
-        self.numbers.give(&self.view, networks, self.now)
+        let mut networks: Vec<_> = networks.iter().map(|used| &used.network).collect();
+        let internal = |id: &NetworkId| self.view.network(id).is_some_and(|network| network.spec.internal);
+        networks.sort_by_cached_key(|id| internal(id));
+        self.numbers.give(&self.view, networks.into_iter(), self.now)
     }
 
     /// When the last address that was given back in a network has rested.
