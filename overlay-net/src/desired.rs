@@ -130,7 +130,7 @@ pub struct Endpoint {
     pub id: EndpointId,
     /// Its network namespace: `/proc/PID/ns/net` of a process in it, or a file that it is mounted on.
     pub namespace: PathBuf,
-    /// Its links, in this order: `eth0`, `eth1`, … The first has the default route.
+    /// Its links, in this order: `eth0`, `eth1`, … The first with an address of a family has that family's default route.
     pub attachments: Vec<Attachment>,
     /// How it resolves names.
     pub resolver: ResolverSpec,

@@ -82,8 +82,7 @@ fn one(parts: &Parts<'_>, endpoint: &Endpoint, taken: &mut u32, changes: &mut Ve
         within.bring_up(pair.inside, &alias, v6, pair.fresh);
         of_inside(
             parts.desired,
-            attachment,
-            number,
+            (endpoint, number),
             pair.inside,
             v6,
             &mut all_inside,
@@ -261,14 +260,22 @@ fn of_router(attachment: &Attachment, link: u32, v6: bool) -> Wanted {
     wanted
 }
 
+/// The link that leads out: the first with an address of the family.
+fn leads_out(endpoint: &Endpoint, family: Family) -> Option<usize> {
+    let mut links = endpoint.attachments.iter();
+    links.position(|link| link.addresses.iter().any(|address| Family::of(address) == family))
+}
+
 fn of_inside(
     desired: &Desired,
-    attachment: &Attachment,
-    number: usize,
+    (endpoint, number): (&Endpoint, usize),
     link: u32,
     v6: bool,
     wanted: &mut Wanted,
 ) {
+    let Some(attachment) = endpoint.attachments.get(number) else {
+        return;
+    };
     for address in attachment
         .addresses
         .iter()
@@ -287,7 +294,7 @@ fn of_inside(
             mac,
         });
         let via = Via::Gateway(link, gateway);
-        if number == 0 {
+        if leads_out(endpoint, family) == Some(number) {
             let to = Prefix::containing(gateway, 0);
             wanted.routes.insert(Route {
                 to,

@@ -15,6 +15,7 @@ use super::{Change, Scope, plan, table};
 use crate::desired::{Desired, Group, Tables};
 use crate::nft::{Data, Family, Key, Operation, TableState, Verdict, Word};
 use crate::observed::{Observed, Side};
+use crate::rtnl::{Route, Via};
 
 /// Carries a plan out in the model; gives back every state on the way.
 fn carry_out(observed: &Observed, changes: &[Change]) -> Vec<Observed> {
@@ -218,6 +219,27 @@ fn a_table_that_is_gone_is_made_whole_at_once() {
         .iter()
         .filter(|change| matches!(change, Change::Tables { .. }));
     assert_eq!(transactions.count(), 2, "one for each side: {changes:#?}");
+}
+
+#[test]
+fn each_family_goes_out_by_the_first_link_that_has_it() {
+    for (without_v6, expect) in [(false, [0, 0]), (true, [0, 1])] {
+        let mut desired = generate::example();
+        let endpoint = Arc::make_mut(desired.endpoints.values_mut().next().unwrap());
+        if without_v6 {
+            endpoint.attachments[0].addresses.v6 = None;
+        }
+        let id = endpoint.id.clone();
+        let inside = &in_sync(&desired).endpoints[&id];
+        for (family, link) in [Family::V4, Family::V6].into_iter().zip(expect) {
+            let out = |route: &&Route| route.to.length() == 0 && Family::of(route.to.address()) == family;
+            let found: Vec<_> = inside.routes.iter().filter(out).map(|route| route.via).collect();
+            let [Via::Gateway(index, _)] = found[..] else {
+                panic!("{found:?}");
+            };
+            assert_eq!(inside.links[&index].name, format!("eth{link}"), "{family:?}");
+        }
+    }
 }
 
 #[test]
