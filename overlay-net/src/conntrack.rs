@@ -1,8 +1,8 @@
 //! Connections that the kernel remembers: those to a backend that has stopped are forgotten.
 //!
 //! The client's next packet then meets a new connection's rules: over TCP another backend answers it with a reset,
-//! over UDP another backend has it. The kernel filters by itself since 6.12, for IPv4; else what it lists is looked
-//! through here. A client that sends nothing would not notice: its connections are listed, so that they can be ended.
+//! over UDP another backend has it. A client that sends nothing would not notice: its connections are listed, so that
+//! they can be ended. Called by the engine's thread for that, and by nobody who waits.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use rustix::io::Errno;
 
 use crate::desired::Protocol as Transport;
-use crate::netlink::{Attributes, Batch, Message, NetlinkError, Protocol, Socket, attributes, u16_be};
+use crate::netlink::{Attributes, Batch, NetlinkError, Protocol, Socket, attributes, u16_be};
 use crate::nft::{Family, Word};
 use crate::sockets::Connection;
 
@@ -20,9 +20,6 @@ const IPCTNL_MSG_CT_DELETE: u16 = 2;
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
 const CTA_ID: u16 = 12;
-const CTA_FILTER: u16 = 25;
-const CTA_FILTER_REPLY_FLAGS: u16 = 2;
-const CTA_FILTER_F_CTA_IP_SRC: u32 = 1;
 const CTA_TUPLE_IP: u16 = 1;
 const CTA_IP_V4_SRC: u16 = 1;
 const CTA_IP_V6_SRC: u16 = 3;
@@ -34,15 +31,28 @@ const CTA_PROTO_SRC_PORT: u16 = 2;
 const CTA_PROTO_DST_PORT: u16 = 3;
 /// Clients of one backend that are told that it stopped: more than one that serves well has.
 const CLIENTS_MOST: usize = 65_536;
-/// `nfgenmsg.version` of a request whose family counts: version 0 forgets all families.
-const WITH_FAMILY: u8 = 1;
 
 /// A socket for the connections of one namespace.
 #[derive(Debug)]
 pub(crate) struct Conntrack {
     socket: Socket,
-    /// Whether the kernel was found to filter, or not to.
-    filters: Option<bool>,
+}
+
+/// Connections that some backends answer.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// All of them.
+    pub(crate) entries: Vec<Entry>,
+    /// Those over TCP, as their clients see them; as many as are told.
+    pub(crate) clients: Vec<Connection>,
+}
+
+/// What names one connection.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    family: Family,
+    original: Vec<u8>,
+    id: Vec<u8>,
 }
 
 impl Conntrack {
@@ -50,105 +60,37 @@ impl Conntrack {
     pub(crate) fn open() -> Result<Self, NetlinkError> {
         Ok(Self {
             socket: Socket::open(Protocol::Netfilter)?,
-            filters: None,
         })
     }
 
-    /// The TCP connections that one of these addresses answers, as their clients see them.
-    pub(crate) fn clients(&mut self, backends: &BTreeSet<IpAddr>) -> Result<Vec<Connection>, NetlinkError> {
-        let mut all = Vec::new();
-        for family in Family::ALL {
-            if !backends.iter().any(|address| Family::of(*address) == family) {
-                continue;
-            }
-            let found: Vec<Connection> = self.socket.dump(
-                message(IPCTNL_MSG_CT_GET),
-                &[family.number(), 0, 0, 0],
-                |_| {},
-                Vec::new,
-                |found, _, body| {
-                    let Some(list) = body.get(4..).map(attributes) else {
-                        return;
-                    };
-                    let ours = answers(&list, family).is_some_and(|address| backends.contains(&address));
-                    if ours && found.len() < CLIENTS_MOST {
-                        found.extend(connection(&list, family));
-                    }
-                },
-            )?;
-            all.extend(found);
-        }
-        Ok(all)
-    }
-
-    /// Forgets all connections that one of these addresses answers.
-    pub(crate) fn forget(&mut self, backends: &BTreeSet<IpAddr>) -> Result<(), NetlinkError> {
-        for family in Family::ALL {
-            let addresses: BTreeSet<IpAddr> = backends
-                .iter()
-                .copied()
-                .filter(|a| Family::of(*a) == family)
-                .collect();
-            if addresses.is_empty() || (family == Family::V4 && self.forget_filtered(&addresses)?) {
-                continue;
-            }
-            self.forget_listed(family, &addresses)?;
-        }
-        Ok(())
-    }
-
-    /// By the kernel's own filter; false if it has none. (Its comparison of IPv6 addresses is inverted, so only IPv4.)
-    fn forget_filtered(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<bool, NetlinkError> {
-        if self.filters == Some(false) {
-            return Ok(false);
-        }
-        let mut batch = Batch::new();
-        for address in addresses {
-            batch.message(
-                message(IPCTNL_MSG_CT_DELETE),
-                0,
-                &[Family::V4.number(), WITH_FAMILY, 0, 0],
-                |m| {
-                    answered_by(m, *address);
-                    m.nest(CTA_FILTER, |filter| {
-                        filter.u32_ne(CTA_FILTER_REPLY_FLAGS, CTA_FILTER_F_CTA_IP_SRC);
-                    });
-                },
-            );
-        }
-        let failures = self.socket.send(&batch)?;
-        // A kernel that does not know the filter takes the addresses for a whole connection's, of which parts are
-        // missing.
-        let unknown = |errno| matches!(errno, Errno::INVAL | Errno::OPNOTSUPP);
-        if failures.iter().any(|failure| unknown(failure.errno)) {
-            self.filters = Some(false);
-            return Ok(false);
-        }
-        self.filters = Some(true);
-        match failures.into_iter().find(|failure| failure.errno != Errno::NOENT) {
-            None => Ok(true),
-            Some(failure) => Err(NetlinkError::Refused(failure)),
-        }
-    }
-
-    fn forget_listed(&mut self, family: Family, addresses: &BTreeSet<IpAddr>) -> Result<(), NetlinkError> {
-        let header = [family.number(), 0, 0, 0];
-        let found: Vec<Entry> = self.socket.dump(
+    /// The connections that one of these addresses answers. Costs what the kernel remembers in all, once: its own filter
+    /// takes one address at a time, and compares those of IPv6 the wrong way round.
+    pub(crate) fn answered_by(&mut self, backends: &BTreeSet<IpAddr>) -> Result<Found, NetlinkError> {
+        self.socket.dump(
             message(IPCTNL_MSG_CT_GET),
-            &header,
+            &ANY_FAMILY,
             |_| {},
-            Vec::new,
+            Found::default,
             |found, _, body| {
-                let Some(list) = body.get(4..).map(attributes) else {
-                    return;
-                };
-                if answers(&list, family).is_some_and(|address| addresses.contains(&address)) {
-                    found.extend(Entry::read(&list));
+                let family = body.first().copied().and_then(family_of);
+                let list = body.get(ANY_FAMILY.len()..).map(attributes);
+                if let (Some(family), Some(list)) = (family, list)
+                    && answers(&list, family).is_some_and(|address| backends.contains(&address))
+                {
+                    found.entries.extend(Entry::read(&list, family));
+                    if found.clients.len() < CLIENTS_MOST {
+                        found.clients.extend(connection(&list, family));
+                    }
                 }
             },
-        )?;
+        )
+    }
+
+    /// Forgets connections; those that have ended meanwhile are forgotten already.
+    pub(crate) fn delete(&mut self, entries: &[Entry]) -> Result<(), NetlinkError> {
         let mut batch = Batch::new();
-        for entry in &found {
+        for entry in entries {
+            let header = [entry.family.number(), 0, 0, 0];
             batch.message(message(IPCTNL_MSG_CT_DELETE), 0, &header, |m| {
                 m.bytes(CTA_TUPLE_ORIG | NESTED, &entry.original)
                     .bytes(CTA_ID, &entry.id);
@@ -162,17 +104,14 @@ impl Conntrack {
     }
 }
 
+/// `nfgenmsg` of a request for all families; each answer names its own.
+const ANY_FAMILY: [u8; 4] = [0; 4];
 const NESTED: u16 = 0x8000;
 
-/// What names one connection.
-struct Entry {
-    original: Vec<u8>,
-    id: Vec<u8>,
-}
-
 impl Entry {
-    fn read(list: &Attributes<'_>) -> Option<Self> {
+    fn read(list: &Attributes<'_>, family: Family) -> Option<Self> {
         Some(Self {
+            family,
             original: list.clone().get(CTA_TUPLE_ORIG)?.to_vec(),
             id: list.clone().get(CTA_ID)?.to_vec(),
         })
@@ -183,17 +122,8 @@ const fn message(kind: u16) -> u16 {
     NFNL_SUBSYS_CTNETLINK << 8 | kind
 }
 
-fn answered_by(message: &mut Message<'_>, address: IpAddr) {
-    message.nest(CTA_TUPLE_REPLY, |tuple| {
-        tuple.nest(CTA_TUPLE_IP, |ip| {
-            let kind = if address.is_ipv4() {
-                CTA_IP_V4_SRC
-            } else {
-                CTA_IP_V6_SRC
-            };
-            ip.bytes(kind, Word::from(address).as_bytes());
-        });
-    });
+fn family_of(number: u8) -> Option<Family> {
+    Family::ALL.into_iter().find(|family| family.number() == number)
 }
 
 fn answers(list: &Attributes<'_>, family: Family) -> Option<IpAddr> {

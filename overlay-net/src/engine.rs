@@ -4,6 +4,7 @@
 //! for a change, it plans from what it believes and carries that out; told by the kernel that somebody else changed
 //! something, or when the kernel refuses, it looks again and plans from what it sees.
 
+mod forget;
 mod kernel;
 mod purge;
 mod sight;
@@ -11,8 +12,6 @@ mod status;
 mod thread;
 mod watch;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,14 +19,14 @@ pub(crate) use purge::purge;
 pub use status::{HostRoute, NamesState, NetStatus, Problem};
 pub(crate) use thread::{Command, EngineThread};
 
+use self::forget::{Forgetter, Work};
 use self::kernel::{ChangeError, Home, Kernel};
 use self::sight::Look;
 use self::watch::Watch;
 use crate::desired::{Desired, Endpoint, EndpointId, Revision, Tables, Tag};
 use crate::namespace::Namespace;
-use crate::observed::{Observed, Side, Where};
+use crate::observed::Observed;
 use crate::plan::{Change, Scope, plan};
-use crate::sockets::Connection;
 
 /// What several changes in a row are waited for before looking, so that one look sees them all.
 const SETTLE: Duration = Duration::from_millis(10);
@@ -110,6 +109,7 @@ pub enum AttachError {
 #[derive(Debug)]
 pub(crate) struct Engine {
     kernel: Kernel,
+    forgetter: Forgetter,
     watch: Watch,
     desired: Desired,
     /// What the kernel has, as far as this loop knows.
@@ -129,8 +129,10 @@ impl Engine {
     pub(crate) fn open(tag: Tag, router: &Namespace, desired: Desired) -> Result<Self, KernelError> {
         let kernel = Kernel::open(tag, router)?;
         let watch = Watch::open(&kernel.host, &kernel.router)?;
+        let forgetter = Forgetter::start(&kernel.host.namespace, &kernel.router.namespace)?;
         let mut engine = Self {
             kernel,
+            forgetter,
             watch,
             desired: Desired::default(),
             observed: Observed::default(),
@@ -235,7 +237,12 @@ impl Engine {
     fn carry_out(&mut self, changes: &[Change]) -> Result<(), KernelError> {
         for change in changes {
             if let Change::Forget { addresses } = change {
-                self.end_clients(addresses);
+                self.forgetter.forget(Work {
+                    backends: addresses.clone(),
+                    host: self.desired.tables.node.host.iter().collect(),
+                    endpoints: self.desired.endpoints.clone(),
+                    homes: self.kernel.endpoints.clone(),
+                });
             }
             self.kernel.carry_out(change)?;
             self.observed
@@ -245,46 +252,6 @@ impl Engine {
         let links = changes.iter().flat_map(Change::new_links_of_the_router);
         self.kernel.wait_for_carrier(links.collect())?;
         Ok(())
-    }
-
-    /// Ends connections of our own containers, and of the host, to backends that have stopped. Where that fails, who
-    /// waits at such a connection waits on.
-    fn end_clients(&mut self, backends: &BTreeSet<IpAddr>) {
-        let all = match self.kernel.router.connections.clients(backends) {
-            Ok(all) => all,
-            Err(error) => {
-                tracing::warn!(%error, "clients of a backend that stopped cannot be found");
-                return;
-            }
-        };
-        let mut places: BTreeMap<Where, Vec<Connection>> = BTreeMap::new();
-        for connection in all {
-            if let Some(place) = self.place_of(connection.from.ip()) {
-                places.entry(place).or_default().push(connection);
-            }
-        }
-        for (place, connections) in places {
-            if let Err(error) = self.kernel.end_connections(&place, &connections) {
-                let error = KernelError::from(error);
-                tracing::warn!(?place, %error, "clients of a backend that stopped cannot be told");
-            }
-        }
-    }
-
-    /// Where the processes are that have an address.
-    fn place_of(&self, address: IpAddr) -> Option<Where> {
-        if self.desired.tables.node.host.iter().any(|own| own == address) {
-            return Some(Where::Side(Side::Host));
-        }
-        let has = |endpoint: &Endpoint| {
-            let mut all = endpoint
-                .attachments
-                .iter()
-                .flat_map(|attachment| attachment.addresses.iter());
-            all.any(|own| own == address)
-        };
-        let found = self.desired.endpoints.iter().find(|(_, endpoint)| has(endpoint));
-        found.map(|(id, _)| Where::Endpoint(id.clone()))
     }
 
     /// Looks, plans and acts until there is nothing left to do; says how many changes that took. What does not come

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::conntrack::Conntrack;
 use crate::desired::{EndpointId, Tag};
 use crate::namespace::{Namespace, NamespaceError, NamespaceId};
 use crate::netlink::{Failure, Listener, NetlinkError, Protocol};
@@ -21,7 +20,6 @@ use crate::nft::NftSocket;
 use crate::observed::{Side, Where};
 use crate::plan::{self, Change, Setting};
 use crate::rtnl::{Request, RouteSocket};
-use crate::sockets::{self, Connection};
 
 /// The two namespaces that are always there, and where to find the others.
 #[derive(Debug)]
@@ -43,7 +41,6 @@ pub(super) struct Sockets {
     pub(super) namespace: Namespace,
     pub(super) links: RouteSocket,
     pub(super) tables: NftSocket,
-    pub(super) connections: Conntrack,
 }
 
 /// Where an endpoint's namespace is, and which one it was when it was attached.
@@ -74,6 +71,18 @@ pub(super) enum ChangeError {
     },
 }
 
+impl Home {
+    /// The namespace, if it is still the one that was attached.
+    pub(super) fn namespace(&self) -> Result<Option<Namespace>, NamespaceError> {
+        match Namespace::open(&self.path) {
+            Ok(namespace) => Ok(Some(namespace).filter(|namespace| namespace.id() == self.id)),
+            Err(error) if error.is_exhaustion() => Err(error),
+            // Gone, or its path stands for something else by now.
+            Err(_) => Ok(None),
+        }
+    }
+}
+
 impl Sockets {
     fn open(namespace: &Namespace, guard: &str) -> Result<Self, ChangeError> {
         let failed = |source| ChangeError::Netlink {
@@ -89,7 +98,6 @@ impl Sockets {
                 namespace: namespace.clone(),
                 links: RouteSocket::open()?,
                 tables,
-                connections: Conntrack::open()?,
             })
         };
         namespace.enter(open)?.map_err(failed)
@@ -135,12 +143,7 @@ impl Kernel {
         let Some(home) = self.endpoints.get(id) else {
             return Ok(None);
         };
-        match Namespace::open(&home.path) {
-            Ok(namespace) => Ok(Some(namespace).filter(|namespace| namespace.id() == home.id)),
-            Err(error) if error.is_exhaustion() => Err(error),
-            // Gone, or its path stands for something else by now.
-            Err(_) => Ok(None),
-        }
+        home.namespace()
     }
 
     /// Carries out one change.
@@ -156,28 +159,9 @@ impl Kernel {
                     source,
                 })
             }
-            Change::Forget { addresses } => {
-                let failed = |source| ChangeError::Netlink {
-                    change: "forget connections",
-                    source,
-                };
-                self.router.connections.forget(addresses).map_err(failed)?;
-                self.host.connections.forget(addresses).map_err(failed)
-            }
+            // On a thread of its own.
+            Change::Forget { .. } => Ok(()),
         }
-    }
-
-    /// Ends the clients' sockets of these connections, all of one place.
-    pub(super) fn end_connections(
-        &self,
-        place: &Where,
-        connections: &[Connection],
-    ) -> Result<(), ChangeError> {
-        let ended = self.namespace(place)?.enter(|| sockets::end(connections))?;
-        ended.map_err(|source| ChangeError::Netlink {
-            change: "end connections",
-            source,
-        })
     }
 
     /// Waits until links of the router carry packets, or are gone.
