@@ -40,6 +40,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Looks and plans in a row: one that finds something to do, one that finds nothing, and one more for what changed
 /// meanwhile.
 const ATTEMPTS: usize = 4;
+/// Nobody tells when a firewall of `iptables-legacy` changes.
+const LEGACY: Duration = Duration::from_secs(2);
 /// A link goes with its namespace within milliseconds; one that is there after this long stays for another reason.
 const STRAY: Duration = Duration::from_secs(30);
 
@@ -120,6 +122,8 @@ pub(crate) struct Engine {
     look_at: Option<Instant>,
     /// When links that stayed behind are removed.
     sweep_at: Option<Instant>,
+    /// When it is looked what `iptables-legacy` does.
+    legacy_at: Instant,
     /// When repairs were made, of late.
     repairs: Vec<Instant>,
 }
@@ -140,6 +144,7 @@ impl Engine {
             look: Look::default(),
             look_at: None,
             sweep_at: None,
+            legacy_at: Instant::now() + LEGACY,
             repairs: Vec::new(),
         };
         let endpoints = desired.endpoints.values().cloned().collect::<Vec<_>>();
@@ -298,11 +303,16 @@ impl Engine {
 
     /// When [`Engine::due`] has something to do.
     fn next_deadline(&self) -> Option<Instant> {
-        self.look_at.into_iter().chain(self.sweep_at).min()
+        let known = self.look_at.into_iter().chain(self.sweep_at);
+        known.chain([self.legacy_at]).min()
     }
 
     /// Does what is due.
     fn due(&mut self, now: Instant) {
+        if self.legacy_at <= now {
+            self.legacy_at = now + LEGACY;
+            self.look_at_legacy();
+        }
         let sweep = self.sweep_at.is_some_and(|at| at <= now);
         if !sweep && self.look_at.is_none_or(|at| at > now) {
             return;

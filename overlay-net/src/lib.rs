@@ -24,6 +24,7 @@ pub mod rtnl;
 pub mod serve;
 mod sockets;
 mod sys;
+mod xtables;
 
 pub use engine::{ApplyError, AttachError, HostRoute, KernelError, NamesState, NetStatus, Problem};
 pub use net::{Net, NetConfig, OpenError, purge};

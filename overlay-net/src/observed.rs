@@ -45,6 +45,8 @@ pub struct Observed {
     pub tables: BTreeMap<(Side, Family), TableState>,
     /// Chains of others in the host.
     pub foreign: Vec<ForeignChain>,
+    /// Families of which `iptables-legacy` drops what passes through the host from or to our link.
+    pub legacy: BTreeSet<Family>,
     /// Settings of the kernel that matter, by what they are now. What is not in it does not exist there.
     pub settings: BTreeMap<(Side, Setting), String>,
 }

@@ -1,12 +1,14 @@
-//! The one thing that the kernel offers on netlink sockets and no safe wrapper does: their own socket options.
+//! What the kernel offers on sockets and no safe wrapper does: options of netlink sockets, and the tables of
+//! `iptables-legacy`, which are read as options of any socket.
 //!
-//! Called where a netlink socket is opened.
+//! Called where a netlink socket is opened, and by `xtables`.
 
-#![expect(unsafe_code, reason = "no safe wrapper sets these socket options")]
+#![expect(unsafe_code, reason = "no safe wrapper knows these socket options")]
 
 use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::io::Errno;
+use rustix::net::AddressFamily;
 
 /// `SOL_NETLINK` options that this crate sets.
 #[derive(Debug, Clone, Copy)]
@@ -42,9 +44,53 @@ pub(crate) fn set_netlink_option(socket: impl AsFd, option: NetlinkOption) -> Re
             length,
         )
     };
-    if result == 0 {
-        Ok(())
+    if result == 0 { Ok(()) } else { Err(last_error()) }
+}
+
+/// What of a table of `iptables-legacy` is read, by numbers that both families have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum FilterOption {
+    /// `IPT_SO_GET_INFO`: where its chains are, and how long it is.
+    Info,
+    /// `IPT_SO_GET_ENTRIES`: all of it.
+    Entries,
+}
+
+/// Fills a buffer, at whose beginning the table is named, with what is asked for; says how much of it is filled.
+pub(crate) fn get_filter_option(
+    socket: impl AsFd,
+    family: AddressFamily,
+    option: FilterOption,
+    buffer: &mut [u8],
+) -> Result<usize, Errno> {
+    let level = if family == AddressFamily::INET {
+        libc::IPPROTO_IP
     } else {
-        Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL))
+        libc::IPPROTO_IPV6
+    };
+    let name = match option {
+        FilterOption::Info => 64,
+        FilterOption::Entries => 65,
+    };
+    let mut length = libc::socklen_t::try_from(buffer.len()).map_err(|_too_long| Errno::INVAL)?;
+    // SAFETY: the descriptor is open for as long as it is borrowed; the kernel writes at most as many bytes as the
+    // length says, and that many belong to the buffer.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            level,
+            name,
+            buffer.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 {
+        Ok(usize::try_from(length).unwrap_or_default())
+    } else {
+        Err(last_error())
     }
+}
+
+fn last_error() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)
 }

@@ -12,6 +12,7 @@ use crate::nft::Family;
 use crate::observed::{Observed, Place, Side};
 use crate::plan::{self, Setting};
 use crate::rtnl::RouteSocket;
+use crate::xtables;
 
 /// What to look at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -94,8 +95,25 @@ impl Kernel {
         if side == Side::Host {
             let ours = plan::table(&tag, Family::V4).name;
             observed.foreign = sockets.tables.foreign(&ours).map_err(reading("tables"))?;
+            observed.legacy = self.legacy()?;
         }
         Ok(())
+    }
+
+    /// What cannot be read is not known to be in the way.
+    pub(super) fn legacy(&self) -> Result<BTreeSet<Family>, ChangeError> {
+        let link = plan::host_link(&self.tag);
+        let blocks = |family: &Family| {
+            xtables::blocks(*family, &link).unwrap_or_else(|errno| {
+                tracing::debug!(?family, %errno, "the tables of iptables-legacy cannot be read");
+                false
+            })
+        };
+        let found = self
+            .host
+            .namespace
+            .enter(|| Family::ALL.into_iter().filter(blocks).collect())?;
+        Ok(found)
     }
 
     fn settings(&mut self, observed: &mut Observed) -> Result<(), ChangeError> {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use super::Engine;
 use crate::address::Prefix;
 use crate::desired::{EndpointId, PortKey, Revision};
+use crate::nft::Family;
 use crate::observed::Side;
 use crate::plan;
 use crate::rtnl::Via;
@@ -114,9 +115,35 @@ impl NamesState {
     }
 }
 
+fn legacy_problem(family: Family, link: &str) -> Problem {
+    let program = match family {
+        Family::V4 => "iptables-legacy",
+        Family::V6 => "ip6tables-legacy",
+    };
+    Problem {
+        what: format!(
+            "the chain FORWARD of {program} drops what is passed on, also from and to containers (where there is no \
+             program of that name, it is the one without `-legacy`)"
+        ),
+        remedy: format!("{program} -I FORWARD -i {link} -j ACCEPT; {program} -I FORWARD -o {link} -j ACCEPT"),
+    }
+}
+
 impl Engine {
     pub(crate) fn status(&self) -> &NetStatus {
         &self.status
+    }
+
+    /// A firewall that we do not change: only what is said of it may be another.
+    pub(super) fn look_at_legacy(&mut self) {
+        match self.kernel.legacy() {
+            Ok(legacy) if legacy == self.observed.legacy => {}
+            Ok(legacy) => {
+                self.observed.legacy = legacy;
+                self.status.problems = self.problems();
+            }
+            Err(error) => tracing::debug!(%error, "the host cannot be looked at"),
+        }
     }
 
     pub(super) fn update_status(&mut self) {
@@ -163,6 +190,12 @@ impl Engine {
                 }
             })
             .collect();
+        problems.extend(
+            self.observed
+                .legacy
+                .iter()
+                .map(|family| legacy_problem(*family, &link)),
+        );
         let wanted = &self.desired.tables.node.pools;
         let v6 = wanted.iter().any(|pool| !pool.address().is_ipv4());
         if v6 && !self.observed.has_v6(Side::Host) {

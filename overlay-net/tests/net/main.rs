@@ -12,6 +12,7 @@
 mod dns;
 mod endpoints;
 mod heal;
+mod legacy;
 mod loopback;
 mod names;
 mod ports;
