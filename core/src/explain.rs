@@ -40,7 +40,8 @@ pub struct Reason {
     pub task: Option<TaskId>,
     pub slot: Option<Slot>,
     pub node: Option<NodeId>,
-    /// A wait code's name, or `failed` and the like for a task that ended.
+    /// A wait code's name, or a state's: `failed` and the like for a task that ended, `preparing` and the like for one that
+    /// its node is at.
     pub code: &'static str,
     /// Absent where nobody need move.
     pub owner: Option<WaitOwner>,
@@ -153,7 +154,10 @@ fn slot_reason(view: &StoreView, tasks: &[Arc<Task>], now: Timestamp, fresh: &mu
             return last.filter(|_| ended).map(|task| ended_reason(task, now));
         }
     };
-    let wait = task.wait.as_ref()?;
+    let Some(wait) = &task.wait else {
+        let running = task.status.state == TaskState::Running;
+        return (!running).then(|| under_way(task, now));
+    };
     let mut detail = if is_schedulers(wait.code) {
         fresh.verdict(view, task, now)
     } else if wait.code == WaitCode::NoAddress {
@@ -186,6 +190,19 @@ fn slot_reason(view: &StoreView, tasks: &[Arc<Task>], now: Timestamp, fresh: &mu
         age: now.since(wait.since),
         detail,
     })
+}
+
+/// It waits for nothing that has a name, and does not run yet: its node is at it.
+fn under_way(task: &Task, now: Timestamp) -> Reason {
+    Reason {
+        task: Some(task.id.clone()),
+        slot: Some(task.slot.clone()),
+        node: task.node.clone(),
+        code: task.status.state.name(),
+        owner: Some(WaitOwner::Worker),
+        age: now.since(task.status.at),
+        detail: task.status.message.clone(),
+    }
 }
 
 fn ended_reason(task: &Task, now: Timestamp) -> Reason {

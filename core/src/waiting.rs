@@ -33,10 +33,12 @@ pub fn after_report(task: &Task, reported: Option<&Wait>, now: Timestamp) -> Opt
     match task.status.state {
         TaskState::New | TaskState::Pending => task.wait.clone(),
         TaskState::Assigned => Some(wait(task, WaitCode::NodeNotTaken, "", now)),
-        TaskState::Accepted | TaskState::Preparing => Some(wait(task, WaitCode::ImagePull, "", now)),
         TaskState::Ready if task.desired == DesiredState::Ready => held(task, now),
         TaskState::Starting if task.status.pid.is_some() => Some(wait(task, WaitCode::Unhealthy, "", now)),
-        TaskState::Ready
+        // Its node is at it: it says so if that is a matter of waiting, as a pull is.
+        TaskState::Accepted
+        | TaskState::Preparing
+        | TaskState::Ready
         | TaskState::Starting
         | TaskState::Running
         | TaskState::Complete

@@ -257,6 +257,7 @@ async fn carry_out<R: TaskRuntime>(
     let after = after(&step);
     let Hands { runtime, network } = hands;
     let input = match step {
+        Step::Look => Input::Looked(runtime.has_image(task).await),
         Step::Fetch => Input::Fetched(runtime.fetch(task).await),
         Step::Inspect => Input::Inspected(runtime.inspect(task).await),
         Step::Create => Input::Created(runtime.create(id, task, attempt).await),
@@ -304,9 +305,13 @@ fn before(step: &Step) -> Option<&'static str> {
         Step::Signal(_) => Some("worker.stop.1-begun"),
         Step::Detach => Some("worker.detach.1-begun"),
         Step::Remove => Some("worker.remove.1-begun"),
-        Step::Inspect | Step::CheckPorts | Step::Watch | Step::Probe(_) | Step::Admit | Step::Withdraw => {
-            None
-        }
+        Step::Look
+        | Step::Inspect
+        | Step::CheckPorts
+        | Step::Watch
+        | Step::Probe(_)
+        | Step::Admit
+        | Step::Withdraw => None,
     }
 }
 
@@ -322,7 +327,7 @@ fn after(step: &Step) -> Option<&'static str> {
         Step::Watch => Some("worker.end.1-seen"),
         Step::Detach => Some("worker.detach.2-done"),
         Step::Remove => Some("worker.remove.2-done"),
-        Step::Inspect | Step::Probe(_) | Step::Admit | Step::Withdraw => None,
+        Step::Look | Step::Inspect | Step::Probe(_) | Step::Admit | Step::Withdraw => None,
     }
 }
 

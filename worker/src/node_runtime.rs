@@ -49,6 +49,13 @@ fn failed(error: &dyn std::error::Error) -> Failure {
 }
 
 impl TaskRuntime for NodeRuntime {
+    async fn has_image(&self, task: &AssignedTask) -> bool {
+        match &task.spec.container.image_digest {
+            Some(digest) => self.facts(digest).await.is_some(),
+            None => false,
+        }
+    }
+
     async fn fetch(&self, task: &AssignedTask) -> Result<ImageFacts, Failure> {
         let image = translate::pinned(task)?;
         if let Some(facts) = self.facts(&image.digest).await {

@@ -11,6 +11,8 @@ use std::path::PathBuf;
 
 /// Acts on containers, each named by its task and attempt.
 pub trait TaskRuntime: Send + Sync + 'static {
+    /// Is the task's image here, whole?
+    fn has_image(&self, task: &AssignedTask) -> impl Future<Output = bool> + Send;
     /// Pulls the task's image unless it is here. May be dropped at any point.
     fn fetch(&self, task: &AssignedTask) -> impl Future<Output = Result<ImageFacts, Failure>> + Send;
     /// What the image says; its default where it is not here any more.

@@ -170,6 +170,7 @@ impl TaskMachine {
     pub fn handle(&mut self, input: Input, now: Instant) -> Vec<Output> {
         match input {
             Input::Steer { desired, hold } => self.steer(desired, hold, now),
+            Input::Looked(here) => self.looked(here),
             Input::Fetched(result) => self.fetched(result, now),
             Input::Inspected(image) => self.inspected(image, now),
             Input::Created(result) => self.created(result, now),

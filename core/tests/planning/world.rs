@@ -445,7 +445,7 @@ fn check_wait(task: &Task) {
     let shall_run = task.desired == DesiredState::Running;
     let stopping = task.desired >= DesiredState::Shutdown;
     let waits = !state.is_terminal()
-        && (stopping || state <= TaskState::Preparing || (state == TaskState::Ready && !shall_run));
+        && (stopping || state <= TaskState::Assigned || (state == TaskState::Ready && !shall_run));
     if waits {
         assert!(task.wait.is_some(), "it waits without a reason: {task:?}");
     }

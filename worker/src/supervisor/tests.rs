@@ -58,6 +58,9 @@ impl Fake {
 }
 
 impl TaskRuntime for Fake {
+    async fn has_image(&self, task: &AssignedTask) -> bool {
+        !["missing", "slow", "panics"].contains(&task.spec.container.image.as_str())
+    }
     async fn fetch(&self, task: &AssignedTask) -> Result<ImageFacts, Failure> {
         match task.spec.container.image.as_str() {
             "missing" => Err(Failure::new("no such image")),

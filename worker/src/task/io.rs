@@ -17,6 +17,8 @@ pub enum Input {
         desired: DesiredState,
         hold: Duration,
     },
+    /// Is the image here?
+    Looked(bool),
     Fetched(Result<ImageFacts, Failure>),
     Inspected(ImageFacts),
     PortsChecked(Result<(), Failure>),
@@ -59,6 +61,8 @@ pub enum Output {
 /// One idempotent act of the runtime.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// Is the image here?
+    Look,
     /// Pull the image unless it is here.
     Fetch,
     /// What the image says of a container that was found running.

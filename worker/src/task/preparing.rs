@@ -17,7 +17,19 @@ impl TaskMachine {
         }
         self.phase = Phase::Fetching;
         let message = format!("preparing, image {}", self.task.spec.container.image);
-        self.tell(TaskState::Preparing, &message, Some(WaitCode::ImagePull));
+        self.tell(TaskState::Preparing, &message, None);
+        self.out.push(Output::Do(Step::Look));
+    }
+
+    /// Only a pull is a wait: with the image here it goes on at once.
+    pub(super) fn looked(&mut self, here: bool) {
+        if self.phase != Phase::Fetching {
+            return;
+        }
+        if !here {
+            let message = format!("pulling image {}", self.task.spec.container.image);
+            self.tell(TaskState::Preparing, &message, Some(WaitCode::ImagePull));
+        }
         self.out.push(Output::Do(Step::Fetch));
     }
 

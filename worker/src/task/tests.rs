@@ -125,7 +125,9 @@ fn probe(bench: &Bench, code: i32) -> Input {
 #[test]
 fn the_whole_way_up_and_an_end_by_itself() {
     let mut bench = Bench::fresh(assigned(1));
-    bench.said("accepted preparing fetch");
+    bench.said("accepted preparing look");
+    bench.give(Input::Looked(true));
+    bench.said("fetch");
     bench.give(Input::Fetched(Ok(ImageFacts::default())));
     bench.said("preparing create");
     bench.give(Input::Created(Ok(())));
@@ -208,6 +210,30 @@ fn a_step_that_fails_names_itself_and_leaves_nothing() {
     ))));
     bench.said("rejected! remove");
     assert_eq!(bench.error(), "port 80/tcp is in use by nginx (pid 3)");
+}
+
+#[test]
+fn only_an_image_that_is_pulled_is_waited_for() {
+    for (here, said, wait) in [
+        (true, "fetch", None),
+        (false, "preparing fetch", Some(WaitCode::ImagePull)),
+    ] {
+        let mut bench = Bench::fresh(assigned(1));
+        assert_eq!(bench.machine.report().wait, None);
+        bench.said.clear();
+        bench.give(Input::Looked(here));
+        bench.said(said);
+        assert_eq!(bench.machine.report().wait, wait);
+        bench.give(Input::Fetched(Ok(ImageFacts::default())));
+        assert_eq!(bench.machine.report().wait, None);
+    }
+    // Not wanted any more while it was looked for.
+    let mut bench = Bench::fresh(assigned(1));
+    bench.said.clear();
+    bench.steer(DesiredState::Shutdown);
+    bench.said("cancel shutdown! remove");
+    bench.give(Input::Looked(false));
+    bench.said("");
 }
 
 #[test]
@@ -358,7 +384,7 @@ fn taken_up_from_the_shim_nothing_is_started_again() {
     bench.said("failed! remove");
 
     let mut bench = Bench::new(assigned(1), found(false, Found::Created), Link::Lost);
-    bench.said("preparing fetch");
+    bench.said("preparing look");
 
     let mut stopped = assigned(1);
     stopped.desired = DesiredState::Shutdown;
@@ -383,7 +409,7 @@ fn cut_off_it_restarts_in_place_and_in_session_it_does_not() {
     bench.said("");
     bench.give(Input::Link(Link::CutOff));
     bench.later(Duration::ZERO);
-    bench.said("accepted#1! preparing#1 fetch");
+    bench.said("accepted#1! preparing#1 look");
     bench.run_up();
     bench.end(exit(1));
     bench.give(Input::Removed(Ok(())));

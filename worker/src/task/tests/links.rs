@@ -20,7 +20,7 @@ fn linked_running() -> Bench {
 fn links_come_before_the_start_and_go_before_the_container() {
     let mut bench = Bench::fresh(linked(1));
     bench.give(Input::Fetched(Ok(ImageFacts::default())));
-    bench.said("accepted preparing fetch preparing create");
+    bench.said("accepted preparing look preparing create");
     bench.give(Input::Created(Ok(())));
     bench.said("preparing attach");
     bench.give(Input::Attached(Ok(())));
