@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::{
     fs::File,
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::fd::AsFd,
     path::Path,
@@ -159,6 +159,14 @@ impl Netns {
         Ok(dns::answer(&self.datagram(RESOLVER, &dns::question(name, dns::A)?)?)?.code)
     }
 
+    /// Answers HTTP on a port with the address that asked.
+    pub fn tell_who_asks(&self, port: u16) -> Result<()> {
+        self.listen(&format!("[::]:{port}"), |stream| {
+            // A client that went away is its own affair.
+            drop(say_who_asks(&stream));
+        })
+    }
+
     /// Listens, and hands every connection to `serve` for as long as the process lives.
     pub fn listen(&self, on: &str, serve: impl Fn(TcpStream) + Send + 'static) -> Result<()> {
         let address: SocketAddr = on.parse()?;
@@ -190,6 +198,18 @@ impl Netns {
         });
         Ok(())
     }
+}
+
+fn say_who_asks(mut stream: &TcpStream) -> Result<()> {
+    let peer = stream.peer_addr()?.ip().to_canonical().to_string();
+    let mut lines = BufReader::new(stream).lines();
+    while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
+    let length = peer.len();
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{peer}"
+    )?;
+    Ok(())
 }
 
 /// `GET /` over a connection that is open.

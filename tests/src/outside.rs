@@ -5,8 +5,7 @@
 use crate::{Host, Netns};
 use anyhow::{Context, Result, ensure};
 use std::{
-    io::{BufRead, BufReader, Write},
-    net::TcpStream,
+    io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
 };
 
@@ -65,10 +64,7 @@ impl Outside {
 
     /// Answers HTTP on a port with the address that asked.
     pub fn serve(&self, port: u16) -> Result<()> {
-        self.net.listen(&format!("[::]:{port}"), |stream| {
-            // A client that went away is its own affair.
-            drop(say_who_asks(&stream));
-        })
+        self.net.tell_who_asks(port)
     }
 }
 
@@ -78,18 +74,6 @@ fn settle(v4: &str, v6: &str) -> [String; 3] {
         format!("addr add {v6}/64 dev uplink nodad"),
         "link set uplink up".to_owned(),
     ]
-}
-
-fn say_who_asks(mut stream: &TcpStream) -> Result<()> {
-    let peer = stream.peer_addr()?.ip().to_canonical().to_string();
-    let mut lines = BufReader::new(stream).lines();
-    while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
-    let length = peer.len();
-    write!(
-        stream,
-        "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{peer}"
-    )?;
-    Ok(())
 }
 
 impl Drop for Outside {

@@ -1,7 +1,7 @@
 //! Who reaches whom: VIPs from everywhere, several networks, isolation, the way out, `host` and `none`.
 
 use crate::{addresses, at, client, v4, with_blue};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use shoal_tests::{
     HOST_V4, HOST_V6, Host, Netns, OUTSIDE_V4, OUTSIDE_V6, Outside, PATIENCE, SLEEP, WEB, until,
 };
@@ -106,6 +106,43 @@ fn the_way_out_is_the_hosts_and_internal_networks_have_none() -> Result<()> {
     // Members of an internal network reach each other.
     host.create_web("web", &["--network", "vault"])?;
     vault.get(&v4(&addresses(&vault, "web", 2)?, 80)?)?;
+    host.finish()
+}
+
+#[test]
+fn a_service_goes_out_by_the_network_that_has_a_way_and_is_itself_in_each() -> Result<()> {
+    let host = with_blue("mixed")?;
+    let outside = Outside::new(&host)?;
+    outside.serve(8000)?;
+    host.shoal(&["network", "create", "--internal", "vault"])?;
+    let flags = ["--network", "vault", "--network", "blue", "-p", "8080:80"];
+    host.create_web("web", &flags)?;
+    let web = host.task_net(&host.running("web", 1)?[0])?;
+    for (there, address) in [
+        (format!("{OUTSIDE_V4}:8000"), HOST_V4),
+        (format!("[{OUTSIDE_V6}]:8000"), HOST_V6),
+    ] {
+        let seen = until(&format!("web to reach {there}"), PATIENCE, || web.get(&there))?;
+        ensure!(seen == address, "it was seen as {seen}");
+    }
+    for place in [format!("{HOST_V4}:8080"), format!("[{HOST_V6}]:8080")] {
+        until(&format!("an answer at {place}"), PATIENCE, || {
+            outside.net.get(&place)
+        })?;
+    }
+    for network in ["vault", "blue"] {
+        let member = client(&host, network, &[network])?;
+        for address in [addresses(&member, "web", 2)?, addresses(&member, "tasks.web", 2)?].concat() {
+            member.get(&at(address, 80)).with_context(|| network.to_owned())?;
+        }
+        // What it asks there it asks with its address there.
+        member.tell_who_asks(8001)?;
+        let own = addresses(&member, "tasks.web", 2)?;
+        for address in addresses(&web, &format!("tasks.{network}"), 2)? {
+            let seen: IpAddr = web.get(&at(address, 8001))?.parse()?;
+            ensure!(own.contains(&seen), "in {network} it was seen as {seen}");
+        }
+    }
     host.finish()
 }
 
