@@ -15,7 +15,7 @@ use std::{
 };
 
 /// Between two requests: the machine has other things to do.
-const PAUSE: Duration = Duration::from_millis(2);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// So many failures say enough.
 const SHOWN: usize = 10;

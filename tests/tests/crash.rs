@@ -31,6 +31,8 @@ enum Act {
     /// Nobody: its program ends by itself, with code 7.
     End,
     Remove,
+    /// A container of the user's own, whose streams are a terminal's.
+    Run,
     /// `shoald` is started anew.
     Restart,
 }
@@ -42,6 +44,7 @@ fn acts(point: &str) -> Result<&'static [Act]> {
         "shoald.create" | "shim.create" | "spawn.create" => &[Act::Create, Act::Update],
         "shoald.start" | "shim.start" | "spawn.start" => &[Act::Update, Act::Create],
         "shoald.exec" | "shim.exec" | "spawn.exec" => &[Act::Exec],
+        "shoald.attach" | "shim.attach" => &[Act::Run],
         "shim.exit" | "worker.end" | "worker.remove" => &[Act::End],
         "shoald.remove" | "worker.stop" => &[Act::Remove, Act::Update],
         "worker.leave" | "worker.forget" => &[Act::Remove],
@@ -211,6 +214,7 @@ impl Life {
             Act::Exec => self.exec_at(point, &task)?,
             Act::End => self.end_at(point, &task)?,
             Act::Remove => self.remove_at(point)?,
+            Act::Run => self.run_at(point)?,
             Act::Restart => self.restart_at(point, &task)?,
         }
         if kills_daemon(point) && act != Act::Remove {
@@ -380,6 +384,30 @@ impl Life {
             ensure!(!runs, "it runs on");
             Ok(())
         })
+    }
+
+    /// Whoever waits for the container hears that it failed, and nothing of it stays.
+    fn run_at(&mut self, point: &str) -> Result<()> {
+        let run = [
+            "run",
+            "--rm",
+            "--network",
+            "blue",
+            "busybox:1",
+            "sh",
+            "-c",
+            "echo here; exit 9",
+        ];
+        let output = self.host.shoal_output(&run)?;
+        self.struck(point)?;
+        ensure!(!output.status.success(), "{output:?}");
+        self.settle(&[&self.service.clone()])?;
+        let again = self.host.shoal_output(&run)?;
+        ensure!(
+            again.status.code() == Some(9) && again.stdout == b"here\n",
+            "{again:?}"
+        );
+        self.settle(&[&self.service.clone()])
     }
 
     fn end_at(&mut self, point: &str, task: &str) -> Result<()> {
