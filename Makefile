@@ -14,13 +14,17 @@ demo: setup
 	$(CARGO) xtask image
 	scripts/demo
 
+# What an emulated machine needs.
+VM_PACKAGES = qemu-system-x86 cpio binutils
+
 # Everything that must hold before a change lands.
-test: setup
+test:
+	@scripts/setup $(VM_PACKAGES)
 	$(CARGO) xtask ci
 
-# The smoke test on Debian's kernel with cgroup v2 alone, in an emulated machine. It installs that emulator.
+# The last part of it: the smoke test on Debian's kernel with cgroup v2 alone, in an emulated machine.
 test-vm:
-	@scripts/setup qemu-system-x86 cpio binutils
+	@scripts/setup $(VM_PACKAGES)
 	$(CARGO) xtask vm
 
 # Beside runc, which nothing else needs.

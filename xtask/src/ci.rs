@@ -6,7 +6,7 @@
 use crate::{
     build::{self, BuildArgs},
     command::{cargo, run as run_command},
-    hosts, image, sim, tidy,
+    hosts, image, sim, tidy, vm,
 };
 use anyhow::{Context, Result};
 
@@ -50,5 +50,6 @@ pub(crate) fn run() -> Result<()> {
         .context("build")?;
     }
     image::run().context("demo image")?;
-    hosts::run().context("host tests")
+    hosts::run().context("host tests")?;
+    vm::run().context("second kernel")
 }
