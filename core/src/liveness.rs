@@ -32,6 +32,8 @@ pub struct Liveness {
     expiries: BTreeMap<NodeId, Timestamp>,
     by_expiry: BTreeSet<(Timestamp, NodeId)>,
     paused_since: Option<Timestamp>,
+    /// Nobody expires before.
+    grace: Timestamp,
     /// Overdue nodes that were called silent already.
     silent: BTreeSet<NodeId>,
 }
@@ -50,18 +52,19 @@ impl Liveness {
     /// Starts every expiry anew with a grace.
     pub fn restart(&mut self, nodes: impl Iterator<Item = NodeId>, now: Timestamp, period: Duration) {
         *self = Self::default();
+        self.grace = now.after(period * GRACE);
         for node in nodes {
-            self.expire_at(node, now.after(period * GRACE));
+            self.expire_at(node, self.grace);
         }
     }
 
-    /// What was judged may not have been written: those watched that are not known expire at once, and
-    /// who was called silent is called so again.
+    /// What was judged may not have been written: those watched that are not known expire as soon as a grace is over,
+    /// and who was called silent is called so again.
     pub fn judge_again(&mut self, nodes: impl Iterator<Item = NodeId>, now: Timestamp) {
         self.silent.clear();
         for node in nodes {
             if !self.expiries.contains_key(&node) {
-                self.expire_at(node, now);
+                self.expire_at(node, now.max(self.grace));
             }
         }
     }
@@ -191,6 +194,21 @@ mod tests {
         let (mut liveness, _) = cluster(1);
         assert_eq!(liveness.judge(at(5), PERIOD), Verdicts::default());
         assert_eq!(liveness.judge(at(6), PERIOD).down.len(), 1);
+    }
+
+    #[test]
+    fn a_verdict_that_came_to_nothing_is_under_the_grace_too() {
+        let (mut liveness, nodes) = cluster(6);
+        hear(&mut liveness, &nodes[1..], 1, 6);
+        assert_eq!(liveness.judge(at(6), PERIOD).down, nodes[..1].to_vec());
+        // The verdict is on its way when the loop finds that it stood still, and is thrown away then.
+        liveness.restart(nodes[1..].iter().cloned(), at(20), PERIOD);
+        liveness.judge_again(nodes.iter().cloned(), at(20));
+        hear(&mut liveness, &nodes[1..], 20, 26);
+        assert_eq!(liveness.judge(at(25), PERIOD), Verdicts::default());
+        assert_eq!(liveness.judge(at(26), PERIOD).down, nodes[..1].to_vec());
+        liveness.judge_again(nodes.iter().cloned(), at(27));
+        assert_eq!(liveness.judge(at(27), PERIOD).down, nodes[..1].to_vec());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Called once by the world; whatever has not settled by its deadline is a failure.
 
 use super::{Event, REST, World};
-use crate::sim::network::MS;
+use crate::sim::{client::Client, network::MS};
 use shoal_core::{
     model::{DesiredState, Mode, NodeState, Service, Task, TaskState, UpdateState, WaitOwner},
     store::StoreView,
@@ -14,6 +14,9 @@ impl World {
     pub(super) fn look(&mut self) {
         if !self.calm {
             self.heal();
+        }
+        // What users had asked for before may pause a node still.
+        if self.users.iter().all(Client::is_idle) {
             let view = self.history.view.clone();
             self.users[0].calm(&view);
         }

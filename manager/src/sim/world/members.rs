@@ -363,8 +363,10 @@ impl World {
                 };
                 let judged = new.status.at;
                 let turned = new.status.state != NodeState::Ready && old.status.state == NodeState::Ready;
-                let heard = member.heard.get(&new.id).into_iter().flatten().chain(since);
-                let heard = heard.filter(|at| **at <= judged).max()?;
+                // What a member finds waiting when it runs again it hears all at one moment: after the verdict, too.
+                let heard = member.heard.get(&new.id).into_iter().flatten();
+                let heard = heard.filter(|at| **at < judged);
+                let heard = heard.chain(since.iter().filter(|at| **at <= judged)).max()?;
                 (turned && judged.since(*heard) < patience)
                     .then(|| (new.id.clone(), new.status.state, judged.since(*heard)))
             });
