@@ -53,6 +53,8 @@ pub(crate) struct Process {
     starts: Vec<Instant>,
     retry_at: Option<Instant>,
     ping_at: Instant,
+    /// Why it has to be brought back, if that was found out.
+    gone: Option<String>,
     /// It hears nothing any more.
     hangs: bool,
 }
@@ -93,6 +95,7 @@ impl Process {
             starts: Vec::new(),
             retry_at: None,
             ping_at: Instant::now(),
+            gone: None,
             hangs: false,
         }
     }
@@ -134,6 +137,9 @@ impl Process {
 
     /// Makes it know what it shall, started first if it is not there; says which containers it could not serve.
     pub(crate) async fn bring(&mut self) -> Outcome {
+        if self.gone.take().is_some() {
+            self.link = None;
+        }
         let mut result = Err(String::new());
         for _ in 0..ATTEMPTS {
             result = self.try_to_bring().await;
@@ -152,6 +158,9 @@ impl Process {
 
     /// The next thing that it says, or that happens to it. Nothing is lost when it is not waited for.
     pub(crate) async fn wait(&mut self) -> Said {
+        if let Some(why) = &self.gone {
+            return Said::Gone(why.clone());
+        }
         if let Some(at) = self.retry_at {
             sleep_until(at).await;
             return Said::Gone("it was not there".to_owned());
@@ -169,19 +178,16 @@ impl Process {
     /// Takes what was waited for; whether the ports that could not be had changed.
     pub(crate) async fn heard(&mut self, said: Said) -> bool {
         let before = self.taken.clone();
-        let gone = match said {
-            Said::Reply(reply) => {
-                self.take(reply);
-                None
+        match said {
+            Said::Reply(reply) => self.take(reply),
+            // Whoever has nobody to serve any more does not bring it back.
+            Said::Nothing => self.gone = self.ping().await.err(),
+            Said::Gone(why) => {
+                tracing::warn!(why, "shoal-net is gone; starting it again");
+                self.link = None;
+                // When it fails, it is tried again, and the status says so.
+                drop(self.bring().await);
             }
-            Said::Nothing => self.ping().await.err(),
-            Said::Gone(why) => Some(why),
-        };
-        if let Some(why) = gone {
-            tracing::warn!(why, "shoal-net is gone; starting it again");
-            self.link = None;
-            // When it fails, it is tried again, and the status says so.
-            drop(self.bring().await);
         }
         before != self.taken
     }
@@ -197,7 +203,7 @@ impl Process {
 
     async fn send(&mut self, request: &Request) -> Result<(), String> {
         let link = self.link.as_mut().ok_or("it is gone")?;
-        let sent = link.send_attended(request).await;
+        let sent = link.send(request).await;
         self.judge(sent)
     }
 
@@ -294,7 +300,7 @@ impl Process {
         let there = if std::mem::take(&mut self.hangs) {
             Err(io::ErrorKind::TimedOut.into())
         } else {
-            Link::open(&self.place.socket).await
+            Link::open(&self.place.socket, &end::pids(&self.place)).await
         };
         if let Err(error) = &there
             && error.kind() == io::ErrorKind::TimedOut
@@ -308,15 +314,16 @@ impl Process {
                 return Ok(link);
             }
             tracing::info!("shoal-net is of another build; it is replaced");
-            match start::beside(&self.place, &link) {
+            let successor = match start::beside(&self.place, &link) {
                 Err(error) if link.version() == VERSION => {
                     tracing::error!(%error, "shoal-net cannot be replaced; the one that is there goes on");
                     return Ok(link);
                 }
                 Err(error) => return Err(error),
-                Ok(()) => self.starts.push(Instant::now()),
-            }
-            match start::hand_over(&self.place, link).await {
+                Ok(successor) => successor,
+            };
+            self.starts.push(Instant::now());
+            match start::hand_over(&self.place, link, successor).await {
                 Ok(link) => return Ok(link),
                 Err(error) => tracing::error!(%error, "shoal-net could not be replaced without a gap"),
             }

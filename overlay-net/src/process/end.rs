@@ -40,13 +40,26 @@ pub(crate) fn all(place: &Place) -> io::Result<()> {
     end(place, find(place, &[NAME, NAME_OF_OLD])?)
 }
 
-fn find(place: &Place, names: &[&CStr]) -> io::Result<Vec<OwnedFd>> {
+/// The process that serves; more than one while another takes over.
+pub(super) fn pids(place: &Place) -> Vec<u32> {
+    let all = numbers().unwrap_or_default().into_iter();
+    let serving = all.filter(|pid| held(place, *pid, &[NAME]).is_some());
+    serving
+        .filter_map(|pid| u32::try_from(pid.as_raw_nonzero().get()).ok())
+        .collect()
+}
+
+fn numbers() -> io::Result<Vec<Pid>> {
     let processes = fs::read_dir("/proc")?
         .flatten()
         .filter_map(|process| process.file_name().to_str()?.parse().ok())
-        .filter_map(Pid::from_raw)
-        .filter_map(|pid| held(place, pid, names));
+        .filter_map(Pid::from_raw);
     Ok(processes.collect())
+}
+
+fn find(place: &Place, names: &[&CStr]) -> io::Result<Vec<OwnedFd>> {
+    let processes = numbers()?.into_iter();
+    Ok(processes.filter_map(|pid| held(place, pid, names)).collect())
 }
 
 fn end(place: &Place, processes: Vec<OwnedFd>) -> io::Result<()> {

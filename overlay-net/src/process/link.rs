@@ -5,17 +5,12 @@
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
-use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
-use tokio::time::timeout;
 
 use super::patience::attended;
 use crate::message::{Frames, Reply, Request, VERSION, frame};
-
-/// One that does not greet within this hangs. A machine that was just woken may take a second.
-const GREETING: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
 pub(super) struct Link {
@@ -26,8 +21,8 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Connects and greets.
-    pub(super) async fn open(socket: &Path) -> io::Result<Self> {
+    /// Connects and greets; these processes may take their time for it.
+    pub(super) async fn open(socket: &Path, pids: &[u32]) -> io::Result<Self> {
         let greeting = async {
             let stream = UnixStream::connect(socket).await?;
             let mut link = Self {
@@ -36,13 +31,14 @@ impl Link {
                 pid: 0,
                 version: 0,
             };
-            link.send(&Request::Hello { version: VERSION }, GREETING).await?;
+            let hello = frame(&Request::Hello { version: VERSION })?;
+            link.stream.write_all(&hello).await?;
             match link.next().await? {
                 Reply::Hello { version, pid } => Ok(Self { pid, version, ..link }),
                 other => Err(io::Error::other(format!("greeted with {other:?}"))),
             }
         };
-        timeout(GREETING, greeting).await?
+        attended(pids, greeting).await
     }
 
     /// Of the process.
@@ -53,11 +49,6 @@ impl Link {
     /// Of what it understands.
     pub(super) fn version(&self) -> u32 {
         self.version
-    }
-
-    pub(super) async fn send(&mut self, request: &Request, patience: Duration) -> io::Result<()> {
-        let bytes = frame(request)?;
-        timeout(patience, self.stream.write_all(&bytes)).await?
     }
 
     /// The next reply. Nothing is lost if it is not waited for.
@@ -77,14 +68,14 @@ impl Link {
 
     /// The next reply, unless it hangs.
     pub(super) async fn next_attended(&mut self) -> io::Result<Reply> {
-        attended(self.pid, self.next()).await
+        attended(&[self.pid], self.next()).await
     }
 
     /// Sends, unless it hangs. After an error nothing more is to be said.
-    pub(super) async fn send_attended(&mut self, request: &Request) -> io::Result<()> {
+    pub(super) async fn send(&mut self, request: &Request) -> io::Result<()> {
         let bytes = frame(request)?;
         let sent = async { self.stream.write_all(&bytes).await };
-        attended(self.pid, sent).await
+        attended(&[self.pid], sent).await
     }
 
     /// The connection, for a successor to read on.

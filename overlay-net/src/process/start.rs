@@ -8,14 +8,11 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
 use super::Place;
 use super::link::Link;
 use crate::message::Request;
 
-/// For a frame of one byte.
-const PATIENCE: Duration = Duration::from_secs(1);
 /// What is older than that much text is not kept.
 const LOG_MOST: u64 = 1 << 20;
 
@@ -27,24 +24,25 @@ pub(super) async fn fresh(place: &Place) -> io::Result<Link> {
     }
     let listener = UnixListener::bind(&place.socket)?;
     fs::set_permissions(&place.socket, Permissions::from_mode(0o600))?;
-    spawn(place, listener.into(), &[])?;
-    greet(place).await
+    let pid = spawn(place, listener.into(), &[])?;
+    greet(place, &[pid]).await
 }
 
-/// One that waits for what another hands over by this connection.
-pub(super) fn beside(place: &Place, predecessor: &Link) -> io::Result<()> {
+/// One that waits for what another hands over by this connection; says its number.
+pub(super) fn beside(place: &Place, predecessor: &Link) -> io::Result<u32> {
     spawn(place, predecessor.descriptor()?, &["take-over"])
 }
 
 /// Has the other one hand everything over.
-pub(super) async fn hand_over(place: &Place, mut predecessor: Link) -> io::Result<Link> {
-    predecessor.send(&Request::HandOver, PATIENCE).await?;
+pub(super) async fn hand_over(place: &Place, mut predecessor: Link, successor: u32) -> io::Result<Link> {
+    predecessor.send(&Request::HandOver).await?;
+    let both = [predecessor.pid(), successor];
     drop(predecessor);
-    greet(place).await
+    greet(place, &both).await
 }
 
-async fn greet(place: &Place) -> io::Result<Link> {
-    Link::open(&place.socket).await.map_err(|error| {
+async fn greet(place: &Place, pids: &[u32]) -> io::Result<Link> {
+    Link::open(&place.socket, pids).await.map_err(|error| {
         let log = place.log.display();
         io::Error::new(
             error.kind(),
@@ -53,7 +51,7 @@ async fn greet(place: &Place) -> io::Result<Link> {
     })
 }
 
-fn spawn(place: &Place, input: OwnedFd, arguments: &[&str]) -> io::Result<()> {
+fn spawn(place: &Place, input: OwnedFd, arguments: &[&str]) -> io::Result<u32> {
     let log = log(&place.log)?;
     let named = |error: io::Error| {
         let kind = error.kind();
@@ -67,8 +65,8 @@ fn spawn(place: &Place, input: OwnedFd, arguments: &[&str]) -> io::Result<()> {
         .stdout(log.try_clone()?)
         .stderr(log);
     // Whoever it is a child of by then takes note of its end.
-    drop(command.spawn().map_err(named)?);
-    Ok(())
+    let child = command.spawn().map_err(named)?;
+    child.id().ok_or_else(|| io::Error::other("it ended at once"))
 }
 
 fn log(path: &Path) -> io::Result<fs::File> {
