@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use purge::purge;
 pub use status::{HostRoute, NamesState, NetStatus, Problem};
+pub(crate) use status::{REASON_MOST, line};
 pub(crate) use thread::{Command, EngineThread};
 
 use self::forget::{Forgetter, Work};

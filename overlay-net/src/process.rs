@@ -24,7 +24,7 @@ pub(crate) use self::diff::without_ports;
 pub(crate) use self::end::{NAME_OF_OLD, all as end};
 use self::link::Link;
 use crate::desired::{EndpointId, PortKey, Tables, Tag};
-use crate::engine::NamesState;
+use crate::engine::{NamesState, REASON_MOST, line};
 use crate::message::{Asker, Reply, Request, VERSION};
 
 /// How often it is asked whether it is alive.
@@ -148,7 +148,7 @@ impl Process {
             }
             self.link = None;
         }
-        self.down = result.as_ref().err().cloned();
+        self.down = result.as_ref().err().map(|why| line(why, REASON_MOST));
         self.retry_at = self.down.is_some().then(|| self.next_try());
         if let Some(why) = &self.down {
             tracing::error!(why, "shoal-net does not serve; trying again");

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::Engine;
 use crate::address::Prefix;
 use crate::desired::{EndpointId, PortKey, Revision};
-use crate::nft::Family;
+use crate::nft::{Family, ForeignChain};
 use crate::observed::Side;
 use crate::plan;
 use crate::rtnl::Via;
@@ -59,6 +59,65 @@ pub struct Problem {
     pub remedy: String,
 }
 
+/// Bytes of a text of a problem: managers take a little more.
+const TEXT_MOST: usize = 1000;
+/// Bytes of a reason, which is told within a sentence.
+pub(crate) const REASON_MOST: usize = 700;
+
+impl Problem {
+    /// Other tools' names may hold anything, and be as long as they like.
+    fn new(what: &str, remedy: &str) -> Self {
+        Self {
+            what: line(what, TEXT_MOST),
+            remedy: line(remedy, TEXT_MOST),
+        }
+    }
+}
+
+/// One line of at most so many bytes.
+pub(crate) fn line(text: &str, most: usize) -> String {
+    let printed = |c: char| {
+        if c.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
+    };
+    let printed: String = text.chars().map(printed).collect();
+    if printed.len() <= most {
+        return printed;
+    }
+    let cut = printed.floor_char_boundary(most.saturating_sub('…'.len_utf8()));
+    format!("{}…", &printed[..cut])
+}
+
+/// A firewall's chain that is not for us to change.
+fn firewall_problem(chain: &ForeignChain, link: &str) -> Problem {
+    let family = match chain.family {
+        2 => "ip",
+        10 => "ip6",
+        _ => "inet",
+    };
+    let (table, name) = (&chain.table, &chain.chain);
+    let what = format!(
+        "the firewall chain {name} of the table {family} {table} drops what is passed on, also from and to containers"
+    );
+    // A command is to be pasted: no name may end it and begin another.
+    let plain = |text: &str| {
+        text.bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
+    };
+    let remedy = if plain(table) && plain(name) {
+        format!(
+            "nft insert rule {family} {table} {name} iifname {link} accept; \
+             nft insert rule {family} {table} {name} oifname {link} accept"
+        )
+    } else {
+        format!("have that chain accept what comes in by the link {link}, and what goes out by it")
+    };
+    Problem::new(&what, &remedy)
+}
+
 /// A route of the host's own.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HostRoute {
@@ -105,12 +164,12 @@ impl NamesState {
     fn problem(&self) -> Option<Problem> {
         match self {
             Self::Starting | Self::Serving { .. } => None,
-            Self::Down { why } => Some(Problem {
-                what: format!(
+            Self::Down { why } => Some(Problem::new(
+                &format!(
                     "containers have no names and published ports are not on the loopback device: {why}"
                 ),
-                remedy: "look into the log of shoal-net, and whether the program is there".to_owned(),
-            }),
+                "look into the log of shoal-net, and whether the program is there",
+            )),
         }
     }
 }
@@ -120,13 +179,13 @@ fn legacy_problem(family: Family, link: &str) -> Problem {
         Family::V4 => "iptables-legacy",
         Family::V6 => "ip6tables-legacy",
     };
-    Problem {
-        what: format!(
-            "the chain FORWARD of {program} drops what is passed on, also from and to containers (where there is no \
-             program of that name, it is the one without `-legacy`)"
-        ),
-        remedy: format!("{program} -I FORWARD -i {link} -j ACCEPT; {program} -I FORWARD -o {link} -j ACCEPT"),
-    }
+    let what = format!(
+        "the chain FORWARD of {program} drops what is passed on, also from and to containers (where there is no \
+         program of that name, it is the one without `-legacy`)"
+    );
+    let remedy =
+        format!("{program} -I FORWARD -i {link} -j ACCEPT; {program} -I FORWARD -o {link} -j ACCEPT");
+    Problem::new(&what, &remedy)
 }
 
 impl Engine {
@@ -171,24 +230,7 @@ impl Engine {
     fn problems(&self) -> Vec<Problem> {
         let link = plan::host_link(&self.kernel.tag);
         let mut problems: Vec<_> = plan::blockers(&self.observed)
-            .map(|chain| {
-                let family = match chain.family {
-                    2 => "ip",
-                    10 => "ip6",
-                    _ => "inet",
-                };
-                let (table, name) = (&chain.table, &chain.chain);
-                Problem {
-                    what: format!(
-                        "the firewall chain {name} of the table {family} {table} drops what is passed on, also from \
-                         and to containers"
-                    ),
-                    remedy: format!(
-                        "nft insert rule {family} {table} {name} iifname {link} accept; \
-                         nft insert rule {family} {table} {name} oifname {link} accept"
-                    ),
-                }
-            })
+            .map(|chain| firewall_problem(chain, &link))
             .collect();
         problems.extend(
             self.observed
@@ -199,10 +241,10 @@ impl Engine {
         let wanted = &self.desired.tables.node.pools;
         let v6 = wanted.iter().any(|pool| !pool.address().is_ipv4());
         if v6 && !self.observed.has_v6(Side::Host) {
-            problems.push(Problem {
-                what: "the host has no IPv6: containers have it among themselves only".to_owned(),
-                remedy: "sysctl -w net.ipv6.conf.all.disable_ipv6=0".to_owned(),
-            });
+            problems.push(Problem::new(
+                "the host has no IPv6: containers have it among themselves only",
+                "sysctl -w net.ipv6.conf.all.disable_ipv6=0",
+            ));
         }
         problems.sort();
         problems
@@ -226,5 +268,56 @@ impl Engine {
         routes.sort();
         routes.dedup();
         routes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NamesState, REASON_MOST, TEXT_MOST, firewall_problem, line};
+    use crate::nft::ForeignChain;
+    use proptest::prelude::*;
+
+    fn chain(table: &str, chain: &str) -> ForeignChain {
+        ForeignChain {
+            family: 1,
+            table: table.to_owned(),
+            chain: chain.to_owned(),
+            hook: None,
+            drops: true,
+            rules: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_command_is_given_for_plain_names_only() {
+        let of = |table, name| firewall_problem(&chain(table, name), "shoal-1").remedy;
+        assert!(
+            of("my-wall", "forward_1")
+                .starts_with("nft insert rule inet my-wall forward_1 iifname shoal-1 accept;")
+        );
+        for (table, name) in [("a;reboot", "b"), ("a", "$(reboot)"), ("a b", "c"), ("a", "\n")] {
+            let remedy = of(table, name);
+            assert!(remedy.starts_with("have that chain accept"), "{remedy}");
+        }
+    }
+
+    #[test]
+    fn a_long_reason_fits_into_its_sentence() {
+        let why = line(&"ä\n".repeat(2000), REASON_MOST);
+        let problem = NamesState::Down { why }.problem().unwrap();
+        assert!(
+            problem.what.len() < TEXT_MOST && problem.what.ends_with('…'),
+            "{problem:?}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_becomes_a_line(table in ".{0,900}", name in any::<String>()) {
+            let problem = firewall_problem(&chain(&table, &name), "shoal-1");
+            for text in [&problem.what, &problem.remedy] {
+                prop_assert!(text.len() <= TEXT_MOST && !text.chars().any(char::is_control));
+            }
+        }
     }
 }
