@@ -26,11 +26,14 @@ pub(super) fn check(faults: &mut Faults, field: &str, name: &str) {
 /// A name that is looked up: labels of letters, digits, '-' and '_', as programs use them.
 pub(super) fn check_dns(faults: &mut Faults, field: &str, name: &str) {
     let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    let label = |label: &str| (1..=MAX_NAME).contains(&label.len()) && label.chars().all(inside);
+    // A resolver refuses a name with a hyphen at an end (RFC 1123, 2.1).
+    let ends = |label: &str| !label.starts_with('-') && !label.ends_with('-');
+    let label =
+        |label: &str| (1..=MAX_NAME).contains(&label.len()) && label.chars().all(inside) && ends(label);
     if name.len() > 253 || !name.split('.').all(label) {
         faults.expected(
             field,
-            "a name of letters, digits, '-', '_' and '.', 63 between two dots and 253 in all at most",
+            "a name of letters, digits, '-', '_' and '.', 63 between two dots and 253 in all at most, no '-' beside a dot or at an end",
             format!("{name:.300?}"),
         );
     }

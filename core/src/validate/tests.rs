@@ -326,12 +326,17 @@ fn networks_and_names_in_them_are_checked() {
         &[],
     );
     check(
-        |s| s.task.networks = vec![joined("front", &["", "a..b", &long, "a b"]), joined("front", &[])],
+        |s| {
+            let aliases = ["", "a..b", &long, "a b", "-a", "b.a-"];
+            s.task.networks = vec![joined("front", &aliases), joined("front", &[])];
+        },
         &[
             "task.networks[0].aliases[0]",
             "task.networks[0].aliases[1]",
             "task.networks[0].aliases[2]",
             "task.networks[0].aliases[3]",
+            "task.networks[0].aliases[4]",
+            "task.networks[0].aliases[5]",
             "task.networks[1].network",
         ],
     );
