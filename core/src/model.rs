@@ -36,9 +36,9 @@ pub use node::{
 };
 pub use resources::{CpuNanos, Resources};
 pub use service::{
-    FailureAction, Mode, Placement, PortMode, Preference, Protocol, PublishedPort, RestartCondition,
-    RestartPolicy, Revision, RevisionKey, Service, ServiceSpec, TaskSpec, UpdateConfig, UpdateOrder,
-    UpdateState, UpdateStatus,
+    FailureAction, Mode, Placement, PortMode, Preference, Protocol, PublishedPort, REMOVE_AT_END,
+    RestartCondition, RestartPolicy, Revision, RevisionKey, Service, ServiceSpec, TaskSpec, UpdateConfig,
+    UpdateOrder, UpdateState, UpdateStatus,
 };
 pub use stack::{Stack, StackNetwork, StackSpec};
 pub use task::{DesiredState, Restarts, Slot, Task, TaskState, TaskStatus};

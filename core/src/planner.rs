@@ -199,6 +199,10 @@ impl Planner {
                 if slot::is_updating(&service) {
                     self.dirty.updates.insert(id.clone());
                 }
+                if outcome.standing == Standing::Ended && reaper::goes_with_its_task(draft.view(), &service) {
+                    draft.delete_service(&service);
+                    self.dirty.service_gone(draft.view(), &service);
+                }
                 lack = outcome.lack;
                 outcome.again_at
             }

@@ -1,10 +1,14 @@
 //! Forgets what nobody needs: ended tasks beyond the history limit, tasks of removed services, tasks of
-//! nodes that are gone, revisions that nothing names, and removed networks whose addresses have rested.
+//! nodes that are gone, revisions that nothing names, removed networks whose addresses have rested, and services that go
+//! with their only task.
 //!
 //! Called by the planner slot by slot and service by service. It never stops a task that shall run.
 
 use crate::{
-    model::{DesiredState, NetworkId, Service, ServiceId, Slot, Task, TaskState, Timestamp},
+    model::{
+        DesiredState, Mode, NetworkId, REMOVE_AT_END, RestartCondition, Service, ServiceId, Slot, Task,
+        TaskState, Timestamp,
+    },
     orchestrator::tasks::{NodeStanding, is_live, is_unassigned, node_standing, of_slot, stop},
     planner::Draft,
     store::{ObjectKey, StoreView},
@@ -74,6 +78,17 @@ pub(crate) fn remove_slot(draft: &mut Draft<'_>, service: &ServiceId, slot: &Slo
         }
     }
     again_at
+}
+
+/// Shall the service go now that its one task has ended? Only one that says so, and that could get no other task.
+pub(crate) fn goes_with_its_task(view: &StoreView, service: &Service) -> bool {
+    let asked = service.spec.labels.contains_key(REMOVE_AT_END) && service.stack.is_none();
+    let alone = service.spec.mode == Mode::Replicated { replicas: 1 }
+        && service.spec.task.restart.condition == RestartCondition::None;
+    asked && alone && {
+        let mut tasks = view.tasks_of_service(&service.id).peekable();
+        tasks.peek().is_some() && tasks.all(|task| task.status.state.is_terminal())
+    }
 }
 
 /// Deletes the revisions that nothing names and history does not keep.

@@ -10,6 +10,10 @@ use super::{
 use serde::{Deserialize, Serialize};
 use std::{net::IpAddr, time::Duration};
 
+/// A label of a service of one task that is never restarted: the service is removed once that task has ended, as
+/// `docker run --rm` does. It means nothing on any other service.
+pub const REMOVE_AT_END: &str = "shoal.remove-at-end";
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
     pub id: ServiceId,

@@ -185,8 +185,7 @@ impl Dirty {
                 if view.service(&service.id).is_some() {
                     self.service(service);
                 } else {
-                    self.sweeps.insert(service.id.clone());
-                    self.revisions.insert(service.id.clone());
+                    self.service_gone(view, service);
                 }
             }
             Object::Cluster(_) => self
@@ -209,6 +208,15 @@ impl Dirty {
         self.sweeps.insert(service.id.clone());
         self.services.insert(service.id.clone());
         self.revisions.insert(service.id.clone());
+    }
+
+    /// Its tasks and revisions are to be forgotten, and its addresses are given back.
+    pub(crate) fn service_gone(&mut self, view: &StoreView, service: &Service) {
+        self.sweeps.insert(service.id.clone());
+        self.revisions.insert(service.id.clone());
+        for place in &service.endpoint.vips {
+            self.freed(view, &place.network);
+        }
     }
 
     /// A task was created, changed or deleted.

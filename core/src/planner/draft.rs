@@ -111,6 +111,12 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Its addresses rest; its tasks stay to be stopped and forgotten.
+    pub(crate) fn delete_service(&mut self, service: &Service) {
+        self.numbers.rest(&self.view, &service.endpoint.vips, self.now);
+        self.delete(ObjectKey::Service(service.id.clone()));
+    }
+
     pub(crate) fn put_node(&mut self, node: Node) {
         if self.view.node(&node.id).map(AsRef::as_ref) != Some(&node) {
             self.put(node.into());

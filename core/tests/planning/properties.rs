@@ -175,6 +175,9 @@ fn shaped(name: &str, shape: &Shape) -> ServiceSpec {
     if !shape.global {
         placement.max_replicas_per_node = shape.most.into();
     }
+    if shape.dnsrr {
+        spec.labels.insert(REMOVE_AT_END.to_owned(), String::new());
+    }
     let restart = &mut spec.task.restart;
     match shape.restart {
         1 => restart.condition = RestartCondition::OnFailure,

@@ -104,7 +104,7 @@ fn first_difference(golden: &str, found: &str) -> String {
 /// scale NAME=N...      rm NAME      stack NAME [prune] SERVICE[:OPTION=V,...]...      rmstack NAME
 /// options: network=NAME[+ALIAS]... no-networks network-mode publish=[host:][PORT:]PORT[/udp][@ADDRESS] no-ports dnsrr
 ///          image cpu memory port (a host's own) constraint spread max-per-node restart delay attempts window monitor
-///          order health
+///          order health remove-at-end
 /// budget N  steps a turn has      turn  one of them (a `service` with `later` takes none)
 /// step      workers go one state on          run       until nothing moves
 /// fail|complete|reject SERVICE.SLOT          after DURATION

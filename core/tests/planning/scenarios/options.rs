@@ -89,6 +89,9 @@ pub(super) fn set(spec: &mut ServiceSpec, option: &str) {
             }
         }
         "later" => {}
+        "remove-at-end" => {
+            spec.labels.insert(REMOVE_AT_END.to_owned(), String::new());
+        }
         "global" => spec.mode = Mode::Global,
         "image" => task.container.image = value.to_owned(),
         "cpu" => task.reservations.cpu = cpu(value),
