@@ -8,7 +8,8 @@ mod wait;
 
 use super::{
     Client, attach, request_id,
-    service::warn,
+    rewrite::rewrite,
+    service::{read, warn},
     session::{self, Caller, End},
 };
 use crate::{
@@ -20,6 +21,7 @@ use crate::{
 };
 use anyhow::Result;
 use shoal_api::v1;
+use shoal_core::model::REMOVE_AT_END;
 pub(crate) use spec::RunArgs;
 
 pub(crate) async fn run(client: &Client, args: RunArgs) -> Result<()> {
@@ -49,7 +51,9 @@ pub(crate) async fn run(client: &Client, args: RunArgs) -> Result<()> {
         .into_inner();
     warn(&made.warnings);
     if detach {
-        return print(&format!("{}\n", made.id));
+        let started = wait::until_started(&connection, &made.id).await;
+        print(&format!("{}\n", made.id))?;
+        return started;
     }
     let ended = match wait::until_ready(&connection, &made.id).await {
         Ok(task) => attach::to(&connection, task, caller, true).await,
@@ -59,7 +63,12 @@ pub(crate) async fn run(client: &Client, args: RunArgs) -> Result<()> {
         note(&format!(
             "\nLeft; the program goes on. `shoal attach {name}.1` comes back, `shoal service rm {name}` ends it."
         ));
-        return Ok(());
+        // Whoever comes back leaves the removal to the managers.
+        return if rm {
+            remove_at_end(&connection, &made.id).await
+        } else {
+            Ok(())
+        };
     }
     if rm {
         remove(&connection, &made.id).await?;
@@ -68,6 +77,24 @@ pub(crate) async fn run(client: &Client, args: RunArgs) -> Result<()> {
         End::Exited(exit) => session::exited(&exit),
         End::Detached => Ok(()),
     }
+}
+
+async fn remove_at_end(connection: &Connection, service: &str) -> Result<()> {
+    rewrite(async || {
+        let found = read(connection, service).await?;
+        let mut spec = found.spec;
+        spec.labels.insert(REMOVE_AT_END.to_owned(), String::new());
+        let request = v1::UpdateServiceRequest {
+            reference: service.to_owned(),
+            version: found.meta.version.0,
+            spec: Some(spec.into()),
+            request_id: request_id(),
+            ..v1::UpdateServiceRequest::default()
+        };
+        Ok(connection.control().update_service(request).await)
+    })
+    .await?;
+    Ok(())
 }
 
 async fn remove(connection: &Connection, service: &str) -> Result<()> {

@@ -17,6 +17,7 @@ pub(crate) use create::tests::spec_of;
 pub(crate) use inspect::InspectFormat;
 pub(crate) use ls::{FILTERS, list_services, matches};
 pub(crate) use ps::{TaskListArgs, list_tasks};
+pub(crate) use update::read;
 
 use super::Client;
 use anyhow::Result;

@@ -9,8 +9,8 @@ use crate::{
     units::parse_cpus,
 };
 use shoal_core::model::{
-    AWAITS_CLIENT, Bytes, CpuNanos, EndpointMode, Mode, Mount, RestartCondition, RestartPolicy, ServiceSpec,
-    TaskSpec, UpdateConfig,
+    AWAITS_CLIENT, Bytes, CpuNanos, EndpointMode, Mode, Mount, REMOVE_AT_END, RestartCondition,
+    RestartPolicy, ServiceSpec, TaskSpec, UpdateConfig,
 };
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     name: Option<String>,
     /// Remove the service when its program has ended
-    #[arg(long, conflicts_with = "detach")]
+    #[arg(long)]
     pub(super) rm: bool,
     /// Pass standard input on
     #[arg(short, long)]
@@ -112,8 +112,14 @@ pub(super) fn service(args: RunArgs, env: BTreeMap<String, String>) -> Result<Se
         }
         container.mounts.push(mount);
     }
+    if args.detach && args.rm {
+        spec.labels.insert(REMOVE_AT_END.to_owned(), String::new());
+    }
     if !args.detach {
-        container.labels.insert(AWAITS_CLIENT.to_owned(), String::new());
+        spec.task
+            .container
+            .labels
+            .insert(AWAITS_CLIENT.to_owned(), String::new());
     }
     Ok(spec)
 }
@@ -169,6 +175,10 @@ mod tests {
         let alone = spec_of("-d img").unwrap();
         assert!(!alone.task.container.labels.contains_key(AWAITS_CLIENT));
         assert!(alone.name.starts_with("run-"));
+        // A client that stays removes it itself, with all that it wrote read.
+        assert!(spec.labels.is_empty() && alone.labels.is_empty());
+        let gone = spec_of("-d --rm img").unwrap();
+        assert!(gone.labels.contains_key(REMOVE_AT_END));
     }
 
     #[test]
@@ -178,7 +188,6 @@ mod tests {
             ("-v /a:/b:/c img", "expected SOURCE:TARGET"),
             ("-v :/b img", "expected SOURCE:TARGET"),
             ("-v a:/x -v b:/x img", "/x is mounted twice"),
-            ("-d --rm img", "cannot be used with"),
         ] {
             let error = spec_of(line).unwrap_err();
             assert!(error.contains(expect), "{line}: {error}");

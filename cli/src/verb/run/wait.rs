@@ -1,4 +1,4 @@
-//! From the service to a task that can be attached to.
+//! From the service to a task that can be attached to, or whose program was started.
 //!
 //! What stands in the way is said when it lasts; a task that ended before says why.
 
@@ -19,13 +19,42 @@ use tokio_stream::StreamExt;
 /// A wait that lasts longer is something that the caller wants to know.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// As Docker's: the container was never run.
+/// As Docker's: the container was never run, or its program could not be.
 const NOT_RUN: u8 = 125;
+const NOT_EXECUTABLE: i32 = 126;
+const NOT_FOUND: i32 = 127;
 
 /// The id of the service's task, once it waits for its caller.
 pub(super) async fn until_ready(connection: &Connection, service: &str) -> Result<String> {
+    match until(connection, service, |task| task.status.state >= TaskState::Ready).await? {
+        Outcome::There(task) if !task.status.state.is_terminal() => Ok(task.id.to_string()),
+        Outcome::There(task) => Err(not_started(&task)),
+        Outcome::Removed => bail!("the service was removed before its container was there"),
+    }
+}
+
+/// Until the program runs, or has run and ended.
+pub(super) async fn until_started(connection: &Connection, service: &str) -> Result<()> {
+    let started = |task: &Task| task.status.state >= TaskState::Running || task.status.pid.is_some();
+    match until(connection, service, started).await? {
+        Outcome::There(task) if task.status.state.is_terminal() && task.status.started.is_none() => {
+            Err(not_started(&task))
+        }
+        // It may have ended and have been removed with its service in the meantime.
+        Outcome::There(_) | Outcome::Removed => Ok(()),
+    }
+}
+
+enum Outcome {
+    /// As far as was asked, or ended.
+    There(Box<Task>),
+    /// The service is gone.
+    Removed,
+}
+
+async fn until(connection: &Connection, service: &str, reached: impl Fn(&Task) -> bool) -> Result<Outcome> {
     let request = v1::WatchRequest {
-        kinds: vec![v1::Kind::Task.into()],
+        kinds: vec![v1::Kind::Service.into(), v1::Kind::Task.into()],
         services: vec![service.to_owned()],
         snapshot: true,
         ..v1::WatchRequest::default()
@@ -36,6 +65,7 @@ pub(super) async fn until_ready(connection: &Connection, service: &str) -> Resul
         .await
         .map_err(refused)?
         .into_inner();
+    let mut found = Found::default();
     let (mut waits, mut told): (Option<Wait>, bool) = (None, false);
     let said = tokio::time::sleep(PATIENCE);
     tokio::pin!(said);
@@ -56,14 +86,9 @@ pub(super) async fn until_ready(connection: &Connection, service: &str) -> Resul
             bail!("the manager ended the watch before the container was there");
         };
         for seen in seen_of(response.map_err(refused)?)? {
-            let Seen::Task(task) = seen else { continue };
-            let state = task.status.state;
-            if state.is_terminal() {
-                note(&format!("shoal: the container did not start: {}", reason(&task)));
-                return Err(Exit(NOT_RUN).into());
-            }
-            if state >= TaskState::Ready {
-                return Ok(task.id.to_string());
+            let Some(task) = found.take(seen) else { continue };
+            if reached(&task) || task.status.state.is_terminal() {
+                return Ok(Outcome::There(task));
             }
             if waits.as_ref().map(|wait| wait.code) != task.wait.as_ref().map(|wait| wait.code) {
                 said.as_mut().reset(Instant::now() + PATIENCE);
@@ -71,6 +96,48 @@ pub(super) async fn until_ready(connection: &Connection, service: &str) -> Resul
                 waits = task.wait;
             }
         }
+        if found.is_gone() {
+            return Ok(Outcome::Removed);
+        }
+    }
+}
+
+/// Whether the service is there at all; nothing is known before the snapshot is whole.
+#[derive(Debug, Default)]
+struct Found {
+    service: bool,
+    whole: bool,
+}
+
+impl Found {
+    /// The task that is told of.
+    fn take(&mut self, seen: Seen) -> Option<Box<Task>> {
+        match seen {
+            Seen::Task(task) => return Some(task),
+            Seen::Service(_) => self.service = true,
+            Seen::ServiceRemoved(_) => self.service = false,
+            Seen::Reset => *self = Self::default(),
+            Seen::SnapshotEnd => self.whole = true,
+            Seen::TaskRemoved(_) => {}
+        }
+        None
+    }
+
+    fn is_gone(&self) -> bool {
+        self.whole && !self.service
+    }
+}
+
+/// Says why, and ends with the code that says it to a script.
+fn not_started(task: &Task) -> anyhow::Error {
+    note(&format!("shoal: the container did not start: {}", reason(task)));
+    Exit(code(task.status.exit_code)).into()
+}
+
+fn code(exit_code: Option<i32>) -> u8 {
+    match exit_code {
+        Some(code @ (NOT_EXECUTABLE | NOT_FOUND)) => u8::try_from(code).unwrap_or(NOT_RUN),
+        _ => NOT_RUN,
     }
 }
 
@@ -80,5 +147,29 @@ fn reason(task: &Task) -> &str {
         &task.status.message
     } else {
         error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_is_gone_is_known_once_the_snapshot_is_whole() {
+        let mut found = Found::default();
+        assert!(!found.is_gone());
+        found.take(Seen::SnapshotEnd);
+        assert!(found.is_gone(), "it ended before anybody looked");
+        found.service = true;
+        assert!(!found.is_gone());
+        found.take(Seen::Reset);
+        assert!(!found.is_gone(), "a new snapshot follows");
+    }
+
+    #[test]
+    fn codes_are_dockers() {
+        for (exit_code, expect) in [(None, 125), (Some(126), 126), (Some(127), 127), (Some(1), 125)] {
+            assert_eq!(code(exit_code), expect, "{exit_code:?}");
+        }
     }
 }

@@ -73,7 +73,8 @@ pub(crate) async fn run(client: &Client, args: UpdateArgs) -> Result<()> {
     args.wait.wait(&connection, vec![id]).await
 }
 
-async fn read(connection: &Connection, reference: &str) -> Result<Service> {
+/// A service as it is now.
+pub(crate) async fn read(connection: &Connection, reference: &str) -> Result<Service> {
     let request = v1::GetServiceRequest {
         reference: reference.to_owned(),
     };
