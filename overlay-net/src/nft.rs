@@ -11,7 +11,7 @@ mod transaction;
 mod value;
 pub(crate) mod wire;
 
-pub use dump::{ChainState, ForeignChain, ForeignRule, RuleState, SetState, TableState};
+pub use dump::{ChainState, ForeignChain, ForeignRule, RuleState, SetState, TableState, Way};
 pub use expression::{Compare, Expression, Fib, KIND_LOCAL, Meta, Register};
 pub(crate) use operation::concatenated;
 pub use operation::{Base, ChainType, Operation, Rule, SetDefinition, SetValue, TableName};

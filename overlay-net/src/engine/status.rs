@@ -229,7 +229,7 @@ impl Engine {
 
     fn problems(&self) -> Vec<Problem> {
         let link = plan::host_link(&self.kernel.tag);
-        let mut problems: Vec<_> = plan::blockers(&self.observed)
+        let mut problems: Vec<_> = plan::blockers(&self.kernel.tag, &self.observed)
             .map(|chain| firewall_problem(chain, &link))
             .collect();
         problems.extend(

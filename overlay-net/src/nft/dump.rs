@@ -94,6 +94,17 @@ pub struct ForeignRule {
     pub rule: RuleState,
     /// Whether it drops or refuses every packet, with no condition.
     pub stops_all: bool,
+    /// The way by which it accepts every packet.
+    pub accepts: Option<Way>,
+}
+
+/// A way of packets by a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// They come in by it.
+    In(String),
+    /// They go out by it.
+    Out(String),
 }
 
 struct Named<'a> {
@@ -277,6 +288,7 @@ impl NftSocket {
                     let rule = ForeignRule {
                         rule: read_rule(&list),
                         stops_all: stops_all(&list),
+                        accepts: accepts(&list),
                     };
                     rules.push((header[0], table, chain, rule));
                 }
@@ -412,4 +424,36 @@ fn stops_all(list: &Attributes<'_>) -> bool {
         }
     }
     false
+}
+
+/// A rule whose only condition is a link, and that does nothing but count, log and accept.
+fn accepts(list: &Attributes<'_>) -> Option<Way> {
+    let expressions = list.clone().get(wire::NFTA_RULE_EXPRESSIONS)?;
+    let (mut kind, mut link) = (None, None);
+    for (_, expression) in attributes(expressions) {
+        let fields = attributes(expression);
+        let data = attributes(fields.clone().get(wire::NFTA_EXPR_DATA)?);
+        match fields.text(wire::NFTA_EXPR_NAME)? {
+            "counter" | "log" => {}
+            "meta" if kind.is_none() => kind = Some(data.get(2).and_then(u32_be)?),
+            "cmp" if kind.is_some() && link.is_none() => {
+                data.clone().get(2).and_then(u32_be).filter(|how| *how == 0)?;
+                let name = attributes(data.get(3)?).get(wire::NFTA_DATA_VALUE)?;
+                // Without the zero behind it, it is the beginning of many names.
+                let (name, _) = name.split_at_checked(name.iter().position(|byte| *byte == 0)?)?;
+                link = Some(String::from_utf8_lossy(name).into_owned());
+            }
+            "immediate" => {
+                let verdict = attributes(data.get(2)?).get(wire::NFTA_DATA_VERDICT)?;
+                read_verdict(verdict).filter(|verdict| *verdict == Verdict::Accept)?;
+                return match kind? {
+                    wire::NFT_META_IIFNAME => Some(Way::In(link?)),
+                    wire::NFT_META_OIFNAME => Some(Way::Out(link?)),
+                    _ => None,
+                };
+            }
+            _ => return None,
+        }
+    }
+    None
 }

@@ -3,7 +3,10 @@
 //! Registers are the kernel's sixteen of four bytes; an address of IPv6 takes four of them in a row.
 
 use super::value::{Family, Verdict, Word};
-use super::wire::{NFTA_DATA_VALUE, NFTA_DATA_VERDICT, NFTA_VERDICT_CHAIN, NFTA_VERDICT_CODE};
+use super::wire::{
+    NFT_META_IIFNAME, NFT_META_OIFNAME, NFTA_DATA_VALUE, NFTA_DATA_VERDICT, NFTA_VERDICT_CHAIN,
+    NFTA_VERDICT_CODE,
+};
 use crate::netlink::{Batch, Message};
 
 /// One of the sixteen four-byte registers.
@@ -130,8 +133,8 @@ impl Expression {
     /// What is known of a packet.
     pub fn meta(key: Meta, into: Register) -> Self {
         let key = match key {
-            Meta::InputName => 6,
-            Meta::OutputName => 7,
+            Meta::InputName => NFT_META_IIFNAME,
+            Meta::OutputName => NFT_META_OIFNAME,
             Meta::Protocol => 16,
         };
         Self::new("meta", |m| {

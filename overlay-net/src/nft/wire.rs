@@ -79,6 +79,10 @@ pub(crate) const NFT_JUMP: i32 = -3;
 pub(crate) const NFT_GOTO: i32 = -4;
 pub(crate) const NFT_RETURN: i32 = -5;
 
+/// The names of the links that a packet comes in by and goes out by.
+pub(crate) const NFT_META_IIFNAME: u32 = 6;
+pub(crate) const NFT_META_OIFNAME: u32 = 7;
+
 /// Types of keys as the `nft` program names them in its listings; the kernel does not look at them.
 pub(crate) const TYPE_IPV4: u32 = 7;
 pub(crate) const TYPE_IPV6: u32 = 8;

@@ -6,7 +6,9 @@
 use super::firewall::{comes_in_by, goes_out_by};
 use super::{Change, host_link, table};
 use crate::desired::Tag;
-use crate::nft::{Expression, Family, ForeignChain, ForeignRule, Hook, Operation, Rule, TableName, Verdict};
+use crate::nft::{
+    Expression, Family, ForeignChain, ForeignRule, Hook, Operation, Rule, TableName, Verdict, Way,
+};
 use crate::observed::{Observed, Side};
 
 /// The table in which `iptables` keeps its filters.
@@ -41,15 +43,23 @@ pub(super) fn plan(tag: &Tag, observed: &Observed, changes: &mut Vec<Change>) {
 }
 
 /// Chains that stop our packets and are not for us to change.
-pub(crate) fn blockers(observed: &Observed) -> impl Iterator<Item = &ForeignChain> {
+pub(crate) fn blockers<'a>(tag: &Tag, observed: &'a Observed) -> impl Iterator<Item = &'a ForeignChain> {
+    let link = host_link(tag);
     observed.foreign.iter().filter(move |chain| {
         let known = Family::ALL.into_iter().any(|family| {
             chain.family == family.number()
                 && chain.table == FOREIGN_TABLE
                 && home(family, observed).is_some()
         });
-        chain.hook == Some(Hook::Forward) && stops(chain) && !known
+        chain.hook == Some(Hook::Forward) && stops(chain) && !known && !passes(chain, &link)
     })
+}
+
+/// Whether somebody let our packets pass, in both directions, before any are stopped.
+fn passes(chain: &ForeignChain, link: &str) -> bool {
+    let before = chain.rules.iter().take_while(|rule| !rule.stops_all);
+    let ways: Vec<_> = before.filter_map(|rule| rule.accepts.as_ref()).collect();
+    ways.contains(&&Way::In(link.to_owned())) && ways.contains(&&Way::Out(link.to_owned()))
 }
 
 fn in_table(family: Family, observed: &Observed) -> impl Iterator<Item = &ForeignChain> {

@@ -261,6 +261,7 @@ pub(super) fn base(desired: &Desired) -> Observed {
                 handle: 7,
             },
             stops_all: false,
+            accepts: None,
         }],
     };
     observed.foreign = vec![
