@@ -18,6 +18,7 @@ mod udp_proxy;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Bound;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::rc::Rc;
@@ -40,6 +41,8 @@ use crate::process::NAME_OF_OLD;
 /// How often it is looked whether containers are gone and ports are free: what a container leaves is kept alive by our
 /// sockets for so long, if nobody says that it ended.
 const LOOK: Duration = Duration::from_secs(1);
+/// In so many looks all containers have had theirs: one costs some 0.1 ms.
+const PARTS_OF_LOOK: usize = 3;
 /// A change of a cluster of 5,000 services takes some 40 parts.
 const PARTS_MOST: usize = 256;
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -63,6 +66,8 @@ struct Serve {
     /// Parts of a change that is not whole yet.
     parts: Vec<Update>,
     told: BTreeMap<PortKey, String>,
+    /// The last container whose way to us was looked after; none begins anew.
+    looked_at: Option<EndpointId>,
 }
 
 /// Why the loop ends.
@@ -83,6 +88,7 @@ pub async fn run(start: Start) -> io::Result<()> {
         ports: Ports::new(stop),
         parts: Vec::new(),
         told: BTreeMap::new(),
+        looked_at: None,
     };
     let (listener, predecessor) = match start {
         Start::Fresh(listener) => (listener, None),
@@ -152,6 +158,7 @@ impl Serve {
                 },
                 _ = look.tick() => {
                     self.forget_the_gone();
+                    self.restore_names();
                     if self.ports.retry() {
                         self.tell_taken(control, false).await;
                     }
@@ -253,6 +260,25 @@ impl Serve {
             !gone
         });
         self.adopted.retain(|_, (asker, _)| !gone(asker));
+    }
+
+    /// Looks after the way to us in some containers, another part of them each time: what somebody in one deletes is
+    /// back within three looks or four.
+    fn restore_names(&mut self) {
+        let count = self.endpoints.len().div_ceil(PARTS_OF_LOOK);
+        let after = self.looked_at.take();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let some = self.endpoints.range((from, Bound::Unbounded)).take(count);
+        for (id, endpoint) in some {
+            match inside::restore(&endpoint.asker(), endpoint.port()) {
+                Ok(false) => {}
+                Ok(true) => tracing::warn!(%id, "put back the way to names that somebody had taken away"),
+                Err(error) => {
+                    tracing::warn!(%id, error = chain(&error), "the way to names cannot be seen to")
+                }
+            }
+            self.looked_at = Some(id.clone());
+        }
     }
 
     async fn tell_taken(&mut self, control: &mut Control, anyway: bool) {

@@ -89,11 +89,50 @@ fn listen_on(port: u16) -> io::Result<Sockets> {
     Ok(Sockets { udp, tcp })
 }
 
-fn redirect(port: u16) -> Result<(), NetlinkError> {
-    let table = TableName {
+/// Puts back the way of port 53 where somebody in the container took it away; whether that was so. A container that is
+/// gone needs none.
+pub(super) fn restore(asker: &Asker, port: u16) -> Result<bool, InsideError> {
+    let namespace = match Namespace::open(&asker.namespace) {
+        Ok(namespace) if namespace.id() == asker.id => namespace,
+        Ok(_) => return Ok(false),
+        Err(error) if error.is_gone() => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    let restored = namespace.enter(|| {
+        let whole = NftSocket::open()?.table(&table())?.is_some_and(|found| {
+            let chain = found.chains.get(CHAIN).filter(|chain| chain.base == Some(BASE));
+            let rules = chain.map(|chain| chain.rules.iter().map(|rule| &rule.comment));
+            rules.is_some_and(|there| there.eq(rules_for(port).iter().map(|rule| &rule.comment)))
+        });
+        if !whole {
+            redirect(port)?;
+        }
+        Ok(!whole)
+    })?;
+    restored.map_err(InsideError::Redirect)
+}
+
+const BASE: Base = Base {
+    kind: ChainType::Filter,
+    hook: Hook::Output,
+    priority: BEFORE_TRACKING,
+};
+
+fn table() -> TableName {
+    TableName {
         family: Family::V4,
         name: TABLE.to_owned(),
-    };
+    }
+}
+
+fn rules_for(port: u16) -> Vec<Rule> {
+    let both = |protocol| [there(protocol, port), back(protocol, port)];
+    let expressions = Protocol::ALL.into_iter().flat_map(both);
+    expressions.map(|steps| Rule::new(TABLE, steps)).collect()
+}
+
+fn redirect(port: u16) -> Result<(), NetlinkError> {
+    let table = table();
     let chain = || CHAIN.to_owned();
     let mut socket = NftSocket::open()?;
     let mut operations = Vec::new();
@@ -105,21 +144,14 @@ fn redirect(port: u16) -> Result<(), NetlinkError> {
         Operation::AddTable,
         Operation::AddChain {
             chain: chain(),
-            base: Some(Base {
-                kind: ChainType::Filter,
-                hook: Hook::Output,
-                priority: BEFORE_TRACKING,
-            }),
+            base: Some(BASE),
         },
     ]);
-    for protocol in Protocol::ALL {
-        for expressions in [there(protocol, port), back(protocol, port)] {
-            operations.push(Operation::AppendRule {
-                chain: chain(),
-                rule: Rule::new(TABLE, expressions),
-            });
-        }
-    }
+    operations.extend(
+        rules_for(port)
+            .into_iter()
+            .map(|rule| Operation::AppendRule { chain: chain(), rule }),
+    );
     socket.commit(operations.iter().map(|operation| (&table, operation)))
 }
 

@@ -5,6 +5,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use hickory_proto::rr::RecordType;
 use shoal_overlay_net::desired::{PortKey, Protocol};
 use shoal_overlay_net::namespace::Namespace;
 use shoal_overlay_net::netlink::{self, Batch, Socket};
@@ -12,6 +13,7 @@ use shoal_overlay_net::nft::{Family, NftSocket, Operation, TableName};
 use shoal_overlay_net::plan::host_link;
 use shoal_overlay_net::rtnl::{Request, RouteSocket};
 
+use crate::dns::lookup_in_stream;
 use crate::world::{Container, Conversation, HOST, World, ask, ask_udp, in_a_host, until, vip};
 
 /// The most that anything may stay away.
@@ -348,6 +350,38 @@ fn the_network_outlives_its_process() {
 }
 
 #[test]
+fn the_way_to_names_comes_back_inside_a_container() {
+    in_a_host(|mut world| async move {
+        let all = [
+            world.container(10, &["blue"]).await,
+            world.container(11, &["red"]).await,
+            world.container(12, &["blue"]).await,
+            world.container(13, &["blue"]).await,
+        ];
+        world.names("blue", &[("web", &[all[0].v4()])]).await;
+        world.names("red", &[("web", &[all[1].v4()])]).await;
+        let pid = world.process().await;
+        for container in &all {
+            let start = Instant::now();
+            flush_ruleset(&container.namespace);
+            let expect = if container.v4() == all[1].v4() {
+                &all[1]
+            } else {
+                &all[0]
+            };
+            let expect = format!("NoError {}", expect.v4());
+            until("names are answered again", || async {
+                let answer = lookup_in_stream(&container.namespace, "web", RecordType::A).await;
+                answer.is_ok_and(|answer| answer == expect)
+            })
+            .await;
+            assert!(start.elapsed() < MOST, "{:?}", start.elapsed());
+        }
+        assert_eq!(world.process().await, pid);
+    });
+}
+
+#[test]
 fn another_tools_firewall_is_opened_or_named() {
     in_a_host(|world| async move {
         let mut scene = Scene::new(world).await;
@@ -391,6 +425,19 @@ fn another_tools_firewall_is_opened_or_named() {
                 .contains(&format!("nft insert rule inet mine pass iifname {link} accept"))
         );
         assert_eq!(rules(&scene), 2);
+        // What is said to help does, and then there is nothing more to say.
+        let host: IpAddr = HOST[0].parse().unwrap();
+        assert!(ask(&scene.world.outside, host, 8080).await.is_err());
+        let done = std::process::Command::new("sh")
+            .args(["-ec", &problem.remedy])
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{done:?}");
+        until("nothing is said", || async {
+            status.borrow().problems.is_empty()
+        })
+        .await;
+        assert!(ask(&scene.world.outside, host, 8080).await.is_ok());
     });
 }
 
