@@ -90,9 +90,18 @@ pub struct Update {
     /// Names.
     pub groups: Vec<(GroupId, Option<GroupNames>)>,
     /// Published ports and their backends.
-    pub ports: Vec<(PortKey, Option<Vec<SocketAddr>>)>,
+    pub ports: Vec<(PortKey, Option<Serving>)>,
     /// Who asks.
     pub endpoints: Vec<(EndpointId, Option<Asker>)>,
+}
+
+/// Who serves a published port.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Serving {
+    /// Who gets what is new.
+    pub backends: Vec<SocketAddr>,
+    /// Who keeps what he has.
+    pub draining: Vec<SocketAddr>,
 }
 
 /// The names of a group.

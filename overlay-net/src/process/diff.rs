@@ -3,13 +3,12 @@
 //! Parts of a change are filled up to a bound; the last one makes it take effect.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::desired::{EndpointId, Group, PortKey, Published, Tables};
-use crate::message::{Asker, GroupNames, UPDATE_FULL, Update};
+use crate::message::{Asker, GroupNames, Serving, UPDATE_FULL, Update};
 
 /// All that it is told.
 #[derive(Debug, Clone, Default)]
@@ -65,7 +64,7 @@ impl Told {
             &self.ports.ports,
             same_backends,
             |key, port| {
-                let change = (*key, port.map(|port| backends(port)));
+                let change = (*key, port.map(|port| serving(port)));
                 parts.add(&change).ports.push(change);
             },
         );
@@ -145,7 +144,7 @@ fn same_names(one: &Arc<Group>, other: &Arc<Group>) -> bool {
 }
 
 fn same_backends(one: &Arc<Published>, other: &Arc<Published>) -> bool {
-    Arc::ptr_eq(one, other) || one.backends == other.backends
+    Arc::ptr_eq(one, other) || (one.backends == other.backends && one.draining == other.draining)
 }
 
 fn names(group: &Group) -> GroupNames {
@@ -158,8 +157,11 @@ fn names(group: &Group) -> GroupNames {
     }
 }
 
-fn backends(published: &Published) -> Vec<SocketAddr> {
-    published.backends.iter().copied().collect()
+fn serving(published: &Published) -> Serving {
+    Serving {
+        backends: published.backends.iter().copied().collect(),
+        draining: published.draining.iter().copied().collect(),
+    }
 }
 
 /// A port that could not be had leads nowhere: what another process serves there goes on.

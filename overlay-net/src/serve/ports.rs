@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use super::hold::{hold, reason};
 use super::{tcp_proxy, udp_proxy};
 use crate::desired::{PortKey, Protocol};
+use crate::message::Serving;
 
 /// Connections and exchanges in all: each holds two descriptors and some 20 KiB.
 const ALL_MOST: usize = 4096;
@@ -51,14 +52,14 @@ struct Held {
 /// Who serves a port, each in turn.
 #[derive(Debug, Default)]
 pub(super) struct Backends {
-    all: RefCell<Vec<SocketAddr>>,
+    told: RefCell<Serving>,
     turn: Cell<usize>,
 }
 
 impl Backends {
     /// All of them, beginning with another one each time; those of the asker's family first.
     pub(super) fn in_turn(&self, asker: SocketAddr) -> Vec<SocketAddr> {
-        let mut all = self.all.borrow().clone();
+        let mut all = self.told.borrow().backends.clone();
         if !all.is_empty() {
             let turn = self.turn.get() % all.len();
             self.turn.set(turn + 1);
@@ -68,9 +69,10 @@ impl Backends {
         all
     }
 
-    /// Whether it still serves.
-    pub(super) fn has(&self, backend: SocketAddr) -> bool {
-        self.all.borrow().contains(&backend)
+    /// Whether it still serves, if only who came before.
+    pub(super) fn keeps(&self, backend: SocketAddr) -> bool {
+        let told = self.told.borrow();
+        told.backends.contains(&backend) || told.draining.contains(&backend)
     }
 }
 
@@ -93,7 +95,7 @@ impl Ports {
     }
 
     /// A change: ports and their backends, or none; all that is not in it goes if it is the whole.
-    pub(super) fn apply(&mut self, changes: Vec<(PortKey, Option<Vec<SocketAddr>>)>, whole: bool) {
+    pub(super) fn apply(&mut self, changes: Vec<(PortKey, Option<Serving>)>, whole: bool) {
         if whole {
             let keep: BTreeSet<PortKey> = changes.iter().map(|(key, _)| *key).collect();
             let gone: Vec<_> = self
@@ -108,9 +110,9 @@ impl Ports {
         // What goes makes room for what comes.
         let (come, go): (Vec<_>, Vec<_>) = changes.into_iter().partition(|(_, value)| value.is_some());
         go.iter().for_each(|(key, _)| self.remove(key));
-        for (key, backends) in come {
+        for (key, serving) in come {
             let known = self.wanted.entry(key).or_default();
-            known.all.replace(backends.unwrap_or_default());
+            known.told.replace(serving.unwrap_or_default());
             if !self.held.contains_key(&key) {
                 self.try_to_hold(key);
             }

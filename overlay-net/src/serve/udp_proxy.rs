@@ -1,4 +1,5 @@
-//! Datagrams to a published port over the loopback device: each asker has a backend for as long as they exchange any.
+//! Datagrams to a published port over the loopback device: each asker has a backend for as long as they exchange any,
+//! also while it is draining.
 //!
 //! A datagram that finds no room is lost, as on any network.
 
@@ -83,7 +84,7 @@ pub(super) async fn run(socket: UdpSocket, backends: Rc<Backends>, limits: Limit
 impl Exchanges {
     async fn carry(&mut self, datagram: &[u8], asker: SocketAddr) -> io::Result<()> {
         let known = self.known.get(&asker);
-        let Some(exchange) = known.filter(|exchange| self.backends.has(exchange.backend)) else {
+        let Some(exchange) = known.filter(|exchange| self.backends.keeps(exchange.backend)) else {
             let socket = self.begin(asker).await?;
             return socket.send(datagram).await.map(|_length| ());
         };

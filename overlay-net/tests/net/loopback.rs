@@ -1,14 +1,16 @@
 //! Published ports over the loopback device, and ports that somebody else has.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
 
-use shoal_overlay_net::desired::{PortKey, Protocol};
+use shoal_overlay_net::desired::{PortKey, Protocol, Tables};
 use shoal_overlay_net::namespace::Namespace;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::world::{Conversation, DEADLINE, HOST, World, ask, ask_udp, in_a_host, until};
+use crate::world::{ANSWER, Conversation, DEADLINE, HOST, World, ask, ask_udp, in_a_host, until};
 
 const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
@@ -64,7 +66,7 @@ fn published_ports_are_on_the_loopback_device() {
             world.publish(key(protocol, 8081), None, &[(&two, 80)]).await;
         }
         for address in LOOPBACK {
-            let mut seen = std::collections::BTreeSet::new();
+            let mut seen = BTreeSet::new();
             for _ in 0..4 {
                 let answer = ask(&world.host, address, 8080).await.unwrap();
                 seen.insert(answer.split(' ').next().unwrap().to_owned());
@@ -153,6 +155,63 @@ fn a_dead_backend_is_passed_over_and_none_is_a_reset() {
         };
         let refused = tokio::time::timeout(DEADLINE, refused).await.unwrap();
         assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    });
+}
+
+/// Asks by one socket, as often as it is called.
+async fn exchange(socket: &tokio::net::UdpSocket) -> String {
+    let mut answer = [0; 100];
+    // A datagram to a backend that has just stopped is lost.
+    for _ in 0..3 {
+        // What was refused before is said now.
+        let _sent = socket.send(b"who?").await;
+        let heard = tokio::time::timeout(ANSWER, socket.recv(&mut answer)).await;
+        if let Ok(Ok(length)) = heard {
+            return String::from_utf8_lossy(&answer[..length]).into_owned();
+        }
+    }
+    panic!("no answer");
+}
+
+#[test]
+fn an_exchange_of_datagrams_stays_with_a_backend_that_drains() {
+    in_a_host(|mut world| async move {
+        let (old, new) = (
+            world.container(11, &["blue"]).await,
+            world.container(12, &["blue"]).await,
+        );
+        old.serve(80, "old");
+        new.serve(80, "new");
+        let key = key(Protocol::Udp, 8080);
+        world.publish(key, Some(100), &[(&old, 80)]).await;
+        let socket = |host: &Namespace| {
+            let socket = host
+                .enter(|| std::net::UdpSocket::bind("127.0.0.1:0"))
+                .unwrap()
+                .unwrap();
+            socket.connect((LOOPBACK[0], 8080)).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            tokio::net::UdpSocket::from_std(socket).unwrap()
+        };
+        let known = socket(&world.host);
+        assert!(exchange(&known).await.starts_with("old "));
+        let change = |tables: &mut Tables, draining| {
+            let published = Arc::make_mut(tables.ports.get_mut(&key).unwrap());
+            published.backends = new.addresses[0]
+                .iter()
+                .map(|address| SocketAddr::new(address, 80))
+                .collect();
+            published.draining = draining;
+        };
+        let draining = world.tables().ports[&key].backends.clone();
+        world.change(|tables| change(tables, draining)).await;
+        for _ in 0..4 {
+            assert!(exchange(&known).await.starts_with("old "));
+            assert!(exchange(&socket(&world.host)).await.starts_with("new "));
+        }
+        // When it has stopped, who is still there has another.
+        world.change(|tables| change(tables, BTreeSet::new())).await;
+        assert!(exchange(&known).await.starts_with("new "));
     });
 }
 
