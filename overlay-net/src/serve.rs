@@ -274,7 +274,7 @@ impl Serve {
                 Ok(false) => {}
                 Ok(true) => tracing::warn!(%id, "put back the way to names that somebody had taken away"),
                 Err(error) => {
-                    tracing::warn!(%id, error = chain(&error), "the way to names cannot be seen to")
+                    tracing::warn!(%id, error = chain(&error), "the way to names cannot be seen to");
                 }
             }
             self.looked_at = Some(id.clone());
