@@ -50,14 +50,15 @@ impl Digests {
 impl Machine {
     pub(super) fn apply_committed(&mut self, entries: &[RaftEntry], now: Now) {
         let mut events = Vec::new();
+        let begun = self.outputs.len();
         for entry in entries {
             if let Err(reason) = self.apply_one(entry, &mut events, now) {
-                self.publish(events);
+                self.publish(events, begun);
                 self.halt(reason);
                 return;
             }
         }
-        self.publish(events);
+        self.publish(events, begun);
         if let Some(last) = entries.last() {
             self.member.applied(last.index);
             self.finish_draining(now);
@@ -206,8 +207,9 @@ impl Machine {
         }
     }
 
-    /// Hands events to watchers and sessions.
-    fn publish(&mut self, mut events: Vec<Event>) {
+    /// Hands events to watchers and sessions: before the answers of the same entries, which stand from `begun` on, so that
+    /// whoever is answered finds what was done.
+    fn publish(&mut self, mut events: Vec<Event>, begun: usize) {
         if events.is_empty() {
             return;
         }
@@ -223,6 +225,6 @@ impl Machine {
         } else {
             self.assign(&view, &events);
         }
-        self.outputs.push(Output::Events(events));
+        self.outputs.insert(begun, Output::Events(events));
     }
 }

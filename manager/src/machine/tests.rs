@@ -199,6 +199,32 @@ fn a_sole_voter_leads_at_once_and_answers_only_what_is_synced() {
 }
 
 #[test]
+fn whoever_is_answered_finds_what_was_done() {
+    let mut bench = Bench::new();
+    bench.bootstrap();
+    bench.outputs.clear();
+    bench.propose(5, create("web", 2), None);
+    bench.propose(6, create("db", 2), None);
+    bench.sync();
+    // What a reader sees is what was published before.
+    let mut published = Vec::new();
+    for output in &bench.outputs {
+        match output {
+            Output::Events(events) => published.extend(events.iter().map(|event| event.object.key())),
+            Output::Reply { result, .. } => {
+                let Ok(Response::Service { id, .. }) = result else {
+                    panic!("{result:?}");
+                };
+                let key = shoal_core::store::ObjectKey::Service(id.clone());
+                assert!(published.contains(&key), "answered before it was to be seen");
+            }
+            _ => {}
+        }
+    }
+    assert!(bench.reply(5).is_some() && bench.reply(6).is_some());
+}
+
+#[test]
 fn a_request_its_tasks_and_their_assignment_share_one_sync() {
     let mut bench = Bench::new();
     let node = bench.bootstrap();
