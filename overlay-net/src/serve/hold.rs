@@ -13,11 +13,14 @@ use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::desired::{PortKey, Protocol};
+use crate::engine::line;
 
 /// Connections that wait to be accepted: the kernel's own most.
 const BACKLOG: i32 = 4096;
 /// Of a machine with more processes than this, not all are looked through for the owner of a port.
 const PROCESSES_MOST: usize = 10_000;
+/// The kernel keeps fifteen bytes of a process's name; what is no text takes three times as much.
+const NAME_MOST: usize = 45;
 /// `TCP_LISTEN`, as the kernel's tables show it.
 const LISTENS: &str = "0A";
 
@@ -99,11 +102,13 @@ fn owner(key: &PortKey) -> Option<String> {
         .take(PROCESSES_MOST)
         .filter(|process| has_one_of(&process.path(), &sockets));
     let process = owners.next()?;
-    let name = fs::read_to_string(process.path().join("comm")).ok()?;
+    let name = fs::read(process.path().join("comm")).ok()?;
+    let name = String::from_utf8_lossy(&name);
     Some(format!(
         "process {} ({})",
         process.file_name().to_string_lossy(),
-        name.trim()
+        // A process may call itself anything.
+        line(name.trim(), NAME_MOST)
     ))
 }
 
