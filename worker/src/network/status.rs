@@ -6,7 +6,7 @@ use super::node_side::range;
 use crate::assignment::AssignedTask;
 use shoal_core::model::{self, NodeDescription, NodeProblem};
 use shoal_overlay_net::desired::{PortKey, Protocol};
-use shoal_overlay_net::{HostRoute, NamesState, NetStatus};
+use shoal_overlay_net::{HostRoute, NetStatus};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 const PACE: Duration = Duration::from_secs(2);
 /// Routes that are told: a host with more is a router of the internet, and its widest ones say the most.
 const MOST_ROUTES: usize = 1000;
-/// Problems that are told; a person works on the first.
+/// Problems that are told; a person works on the first. Their texts are bounded where they are made.
 const MOST_PROBLEMS: usize = 32;
 
 /// Published ports of this node that others hold, and who.
@@ -131,18 +131,11 @@ fn routes(routes: &[HostRoute]) -> Vec<ipnet::IpNet> {
 }
 
 fn problems(status: &NetStatus) -> Vec<NodeProblem> {
-    let names = match &status.names {
-        NamesState::Down { why } => Some(NodeProblem {
-            what: format!("shoal-net, which answers names and holds published ports, is down: {why}"),
-            remedy: "see shoald's log; it is started again by itself".to_owned(),
-        }),
-        NamesState::Starting | NamesState::Serving { .. } => None,
-    };
-    let kernel = status.problems.iter().map(|problem| NodeProblem {
+    let all = status.problems.iter().map(|problem| NodeProblem {
         what: problem.what.clone(),
         remedy: problem.remedy.clone(),
     });
-    names.into_iter().chain(kernel).take(MOST_PROBLEMS).collect()
+    all.take(MOST_PROBLEMS).collect()
 }
 
 /// For people who ask this node: one line each.
@@ -162,7 +155,7 @@ mod tests {
     use super::*;
     use crate::testing::linked;
     use shoal_core::model::{PortMode, PublishedPort};
-    use shoal_overlay_net::Problem;
+    use shoal_overlay_net::{NamesState, Problem};
 
     fn status() -> NetStatus {
         let route = |prefix: &str| HostRoute {
@@ -179,20 +172,26 @@ mod tests {
         }
     }
 
-    fn down(why: &str) -> NamesState {
-        NamesState::Down { why: why.to_owned() }
+    /// As the network says it when its process is down.
+    fn down(status: &mut NetStatus) {
+        let why = "no such file".to_owned();
+        status.problems.push(Problem {
+            what: format!("containers have no names: {why}"),
+            remedy: "look into the log".to_owned(),
+        });
+        status.names = NamesState::Down { why };
     }
 
     #[test]
     fn problems_come_with_what_would_help() {
         let mut status = status();
-        status.names = down("no such file");
+        down(&mut status);
         status.ports_taken = PortsTaken::of_tcp(80, "80/tcp is taken by nginx").0;
         assert_eq!(
             notes(&status),
             [
-                "shoal-net, which answers names and holds published ports, is down: no such file; try: see shoald's log; it is started again by itself",
                 "a firewall drops; try: nft insert",
+                "containers have no names: no such file; try: look into the log",
                 "a port is not published on this node: 80/tcp is taken by nginx",
             ]
         );
@@ -230,7 +229,7 @@ mod tests {
         described.changed().await.unwrap();
         assert_eq!(described.borrow_and_update().routes.len(), 2);
         network.send_modify(|status| {
-            status.names = down("gone");
+            down(status);
             status.ports_taken = PortsTaken::of_tcp(80, "nginx").0;
         });
         taken.changed().await.unwrap();
