@@ -18,6 +18,9 @@ const PROMPT: &str = "ready-after-";
 /// What Ctrl-C types.
 const INTERRUPT: &[u8] = b"\x03";
 
+/// What Ctrl-P Ctrl-Q types.
+const LEAVE: &[u8] = b"\x10\x11";
+
 #[derive(Debug)]
 pub struct Typist {
     terminal: Child,
@@ -103,6 +106,12 @@ impl Typist {
     /// Ends what runs by Ctrl-C.
     pub fn interrupt(&mut self) -> Result<(i32, String)> {
         self.keys.write_all(INTERRUPT)?;
+        self.wait_for_prompt()
+    }
+
+    /// Leaves what runs to itself by Ctrl-P Ctrl-Q.
+    pub fn leave(&mut self) -> Result<(i32, String)> {
+        self.keys.write_all(LEAVE)?;
         self.wait_for_prompt()
     }
 

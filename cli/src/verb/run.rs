@@ -52,6 +52,12 @@ pub(crate) async fn run(client: &Client, args: RunArgs) -> Result<()> {
     warn(&made.warnings);
     if detach {
         let started = wait::until_started(&connection, &made.id).await;
+        // Not before: with the service gone nobody could say why its program did not start.
+        match &started {
+            Ok(()) if rm => remove_at_end(&connection, &made.id).await?,
+            Err(_) if rm => remove(&connection, &made.id).await?,
+            Ok(()) | Err(_) => {}
+        }
         print(&format!("{}\n", made.id))?;
         return started;
     }

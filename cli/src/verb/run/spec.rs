@@ -9,8 +9,8 @@ use crate::{
     units::parse_cpus,
 };
 use shoal_core::model::{
-    AWAITS_CLIENT, Bytes, CpuNanos, EndpointMode, Mode, Mount, REMOVE_AT_END, RestartCondition,
-    RestartPolicy, ServiceSpec, TaskSpec, UpdateConfig,
+    AWAITS_CLIENT, Bytes, CpuNanos, EndpointMode, Mode, Mount, RestartCondition, RestartPolicy, ServiceSpec,
+    TaskSpec, UpdateConfig,
 };
 use std::collections::BTreeMap;
 
@@ -112,9 +112,6 @@ pub(super) fn service(args: RunArgs, env: BTreeMap<String, String>) -> Result<Se
         }
         container.mounts.push(mount);
     }
-    if args.detach && args.rm {
-        spec.labels.insert(REMOVE_AT_END.to_owned(), String::new());
-    }
     if !args.detach {
         spec.task
             .container
@@ -175,10 +172,6 @@ mod tests {
         let alone = spec_of("-d img").unwrap();
         assert!(!alone.task.container.labels.contains_key(AWAITS_CLIENT));
         assert!(alone.name.starts_with("run-"));
-        // A client that stays removes it itself, with all that it wrote read.
-        assert!(spec.labels.is_empty() && alone.labels.is_empty());
-        let gone = spec_of("-d --rm img").unwrap();
-        assert!(gone.labels.contains_key(REMOVE_AT_END));
     }
 
     #[test]

@@ -40,8 +40,8 @@ pub(super) async fn until_started(connection: &Connection, service: &str) -> Res
         Outcome::There(task) if task.status.state.is_terminal() && task.status.started.is_none() => {
             Err(not_started(&task))
         }
-        // It may have ended and have been removed with its service in the meantime.
-        Outcome::There(_) | Outcome::Removed => Ok(()),
+        Outcome::There(_) => Ok(()),
+        Outcome::Removed => bail!("the service was removed before its program was started"),
     }
 }
 
@@ -159,7 +159,7 @@ mod tests {
         let mut found = Found::default();
         assert!(!found.is_gone());
         found.take(Seen::SnapshotEnd);
-        assert!(found.is_gone(), "it ended before anybody looked");
+        assert!(found.is_gone(), "it was removed before anybody looked");
         found.service = true;
         assert!(!found.is_gone());
         found.take(Seen::Reset);

@@ -1,0 +1,105 @@
+//! `shoal run` and `shoal attach`, as people know them from Docker: what is said, how it ends, what stays.
+
+use anyhow::{Context, Result, ensure};
+use shoal_tests::{Host, PATIENCE, SLEEP, Typist, text, until};
+use std::{
+    io::{BufRead, BufReader},
+    process::Stdio,
+};
+
+fn services(host: &Host) -> Result<Vec<String>> {
+    let listed = host.shoal(&["service", "ls", "--format", "{{.Name}}"])?;
+    Ok(listed.lines().map(str::to_owned).collect())
+}
+
+fn is_gone(host: &Host, name: &str) -> Result<()> {
+    until(&format!("{name} to be removed"), PATIENCE, || {
+        let there = services(host)?;
+        ensure!(!there.iter().any(|service| service == name), "{there:?}");
+        Ok(())
+    })
+}
+
+/// `run` of the image, on no network.
+fn run<'a>(flags: &[&'a str], command: &[&'a str]) -> Vec<&'a str> {
+    let mut words = vec!["run", "--network", "none"];
+    words.extend(flags);
+    words.push("busybox:1");
+    words.extend(command);
+    words
+}
+
+#[test]
+fn only_the_program_is_heard_and_its_code_is_the_commands() -> Result<()> {
+    let host = Host::with_busybox("run")?;
+    for _ in 0..2 {
+        let script = ["sh", "-c", "echo out; echo err >&2; exit 7"];
+        let output = host.shoal_output(&run(&["--rm"], &script))?;
+        let said = (output.stdout.as_slice(), output.stderr.as_slice());
+        ensure!(
+            output.status.code() == Some(7) && said == (b"out\n", b"err\n"),
+            "{output:?}"
+        );
+    }
+    for (command, code) in [("nosuch", 127), ("/etc", 126)] {
+        for flags in [["--rm"].as_slice(), &["-d", "--rm"]] {
+            let said = host.shoal_fails(code, &run(flags, &[command]))?;
+            ensure!(said.contains(command), "{said}");
+        }
+    }
+    until("all to be removed", PATIENCE, || {
+        let left = services(&host)?;
+        ensure!(left.is_empty(), "{left:?}");
+        Ok(())
+    })?;
+    host.finish()
+}
+
+#[test]
+fn what_is_left_to_itself_is_removed_at_its_end_if_it_was_so_said() -> Result<()> {
+    let host = Host::with_busybox("left")?;
+    host.shoal(&run(&["-d", "--rm", "--name", "short"], &["true"]))?;
+    is_gone(&host, "short")?;
+    host.shoal(&run(&["-d", "--rm", "--name", "long"], &SLEEP))?;
+    host.shoal(&run(&["-d", "--name", "kept"], &["true"]))?;
+    host.wait_ended("kept", "Complete")?;
+    ensure!(services(&host)? == ["kept", "long"], "{:?}", services(&host)?);
+    let pid = host.task_pid(&text(&host.wait_running("long", 1)?[0], "ID"))?;
+    host.signal("-KILL", &pid)?;
+    is_gone(&host, "long")?;
+
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{}:{path}", shoal_tests::dist().join("dev").display());
+    let mut typist = Typist::new(&host, "/", &[("PATH", path)])?;
+    typist.begin("shoal run --rm -ti --network none --name box busybox:1 sh")?;
+    typist.wait_for("~ #", 1)?;
+    let (code, said) = typist.leave()?;
+    ensure!(code == 0 && said.contains("shoal attach box.1"), "{code} {said}");
+    let pid = host.task_pid(&text(&host.wait_running("box", 1)?[0], "ID"))?;
+    host.signal("-KILL", &pid)?;
+    is_gone(&host, "box")?;
+    drop(typist);
+    host.finish()
+}
+
+#[test]
+fn a_task_is_known_by_its_service_and_slot() -> Result<()> {
+    let host = Host::with_busybox("named")?;
+    let script = "while :; do echo tick; sleep 0.1; done";
+    host.shoal(&run(&["-d", "--name", "box"], &["sh", "-c", script]))?;
+    let id = text(&host.wait_running("box", 1)?[0], "ID");
+    let named = host.shoal(&["inspect", "--format", "{{.ID}}", "box.1"])?;
+    ensure!(named.starts_with(&id), "{named} {id}");
+    let mut attached = host.shoal_command(&["attach", "--no-stdin", "box.1"]);
+    let mut attached = attached.stdout(Stdio::piped()).spawn()?;
+    let mut line = String::new();
+    BufReader::new(attached.stdout.take().context("no output")?).read_line(&mut line)?;
+    ensure!(line == "tick\n", "{line:?}");
+    // It goes on without its client, and ends for one that stays.
+    attached.kill()?;
+    attached.wait()?;
+    host.shoal(&["exec", "box.1", "true"])?;
+    let said = host.shoal_fails(1, &["attach", "box.2"])?;
+    ensure!(said.contains("no task"), "{said}");
+    host.finish()
+}
