@@ -103,9 +103,41 @@ fn status(container: &Container, now: WallTime) -> String {
             }
         }
         "exited" => {
-            let code = container.exit_code.unwrap_or(0);
+            // Nobody saw the end of what a reboot killed: that is not an exit with 0.
+            let code = container
+                .exit_code
+                .map_or_else(|| "unknown".to_owned(), |code| code.to_string());
             format!("Exited ({code}) {}", ago(WallTime(container.finished_at), now))
         }
         _ => "Created".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1_000_000_000;
+
+    fn ended(exit_code: Option<i32>) -> Container {
+        Container {
+            state: TaskState::Failed.into(),
+            exit_code,
+            created_at: 10 * SECOND,
+            finished_at: 60 * SECOND,
+            ..Container::default()
+        }
+    }
+
+    #[test]
+    fn an_exit_that_nobody_saw_has_no_code() {
+        for (exit_code, expect) in [
+            (None, "Exited (unknown) 5 seconds ago"),
+            (Some(0), "Exited (0) 5 seconds ago"),
+            (Some(137), "Exited (137) 5 seconds ago"),
+        ] {
+            let status = status(&ended(exit_code), WallTime(65 * SECOND));
+            assert_eq!(status, expect);
+        }
     }
 }
