@@ -63,13 +63,16 @@ struct Keeper<R> {
     steps: JoinSet<Input>,
     fetch: Option<AbortHandle>,
     posted: Option<(u32, shoal_core::model::TaskState, WallTime)>,
+    /// The attempt whose container was made, and when.
+    created: Option<(u32, WallTime)>,
 }
 
-/// Keeps one task until it is left and gone.
+/// Keeps one task until it is left and gone. `created`: the last attempt whose container was made, and when.
 pub(crate) async fn keep<R: TaskRuntime>(
     shared: Shared<R>,
     task: AssignedTask,
     origin: Origin,
+    created: Option<(u32, WallTime)>,
     mut orders: mpsc::Receiver<Order>,
 ) -> TaskId {
     let id = task.id.clone();
@@ -91,6 +94,7 @@ pub(crate) async fn keep<R: TaskRuntime>(
         steps: JoinSet::new(),
         fetch: None,
         posted: None,
+        created,
     };
     crash::reached("worker.take.1-keeper-up");
     keeper.perform(outputs).await;
@@ -159,6 +163,9 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
 
 impl<R: TaskRuntime> Keeper<R> {
     async fn handle(&mut self, input: Input) {
+        if matches!(input, Input::Created(Ok(()))) {
+            self.made();
+        }
         let outputs = self.machine.handle(input, Instant::now());
         self.perform(outputs).await;
     }
@@ -180,6 +187,7 @@ impl<R: TaskRuntime> Keeper<R> {
     async fn report(&mut self, mut report: Report, durable: bool) {
         let wall = self.reached(&report);
         report.at = Some(wall);
+        report.created = self.created_in(report.attempt);
         if let Some(container) = container_of(&self.task.id, report.attempt) {
             self.container = container;
         }
@@ -206,6 +214,19 @@ impl<R: TaskRuntime> Keeper<R> {
         } else {
             "worker.report.2-posted"
         });
+    }
+
+    /// The container is there. What is made again after a crash is as old as it was.
+    fn made(&mut self) {
+        let attempt = self.machine.attempt();
+        if self.created_in(attempt).is_none() {
+            self.created = Some((attempt, clock::wall()));
+        }
+    }
+
+    fn created_in(&self, attempt: u32) -> Option<WallTime> {
+        self.created
+            .and_then(|(made, wall)| (made == attempt).then_some(wall))
     }
 
     /// When the report's state was reached.

@@ -266,7 +266,9 @@ impl<R: TaskRuntime> Supervisor<R> {
         }
         let (orders, inbox) = mpsc::channel(ORDERS);
         let (desired, hold) = (task.desired, task.hold);
-        let handle = self.keepers.spawn(keep(self.shared.clone(), task, origin, inbox));
+        let created = last.and_then(|report| Some((report.attempt, report.created?)));
+        let keeper = keep(self.shared.clone(), task, origin, created, inbox);
+        let handle = self.keepers.spawn(keeper);
         self.by_keeper.insert(handle.id(), id.clone());
         let entry = Entry {
             orders,

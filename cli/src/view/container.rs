@@ -32,20 +32,21 @@ const COMMAND_WIDTH: usize = 20;
 
 pub(crate) fn listing(containers: &[Container], whole: bool, now: WallTime) -> Listing {
     let mut containers: Vec<_> = containers.iter().collect();
-    containers.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| a.id.cmp(&b.id)));
+    containers.sort_by(|a, b| age_key(b).cmp(&age_key(a)).then_with(|| a.id.cmp(&b.id)));
     let mut listing = Listing::new(COLUMNS);
     for container in containers {
         let command = container.command.join(" ");
+        let created = Some(WallTime(container.created_at)).filter(|at| at.0 > 0);
         listing.push(vec![
             short_id(&container.id, whole).into(),
             container.image.as_str().into(),
             format!("\"{}\"", ellipsis(&command, COMMAND_WIDTH, whole)).into(),
-            ago(WallTime(container.created_at), now).into(),
+            created.map_or_else(String::new, |at| ago(at, now)).into(),
             status(container, now).into(),
             ports(container).into(),
             name(container).into(),
             state(container).into(),
-            docker_time(WallTime(container.created_at)).into(),
+            created.map_or_else(String::new, docker_time).into(),
             container.task.as_str().into(),
             container.service_name.as_str().into(),
             container.pid.unwrap_or(0).into(),
@@ -53,6 +54,12 @@ pub(crate) fn listing(containers: &[Container], whole: bool, now: WallTime) -> L
         ]);
     }
     listing
+}
+
+/// Newest first. Without a time of its making it either ended unmade, or is still to be made and newest of all.
+fn age_key(container: &Container) -> i64 {
+    let times = [container.created_at, container.finished_at];
+    times.into_iter().find(|at| *at > 0).unwrap_or(i64::MAX)
 }
 
 /// What cannot be read is not shown: the list is of containers.
@@ -116,6 +123,7 @@ fn status(container: &Container, now: WallTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::ListArgs;
 
     const SECOND: i64 = 1_000_000_000;
 
@@ -139,5 +147,25 @@ mod tests {
             let status = status(&ended(exit_code), WallTime(65 * SECOND));
             assert_eq!(status, expect);
         }
+    }
+
+    #[test]
+    fn the_time_of_making_is_that_or_none() {
+        let mut unmade = ended(None);
+        unmade.created_at = 0;
+        unmade.id = "unmade".to_owned();
+        let made = Container {
+            id: "made".to_owned(),
+            ..ended(None)
+        };
+        let listing = listing(&[made, unmade], true, WallTime(65 * SECOND));
+        let shown = listing.render(&ListArgs {
+            format: Some("{{.ID}} {{.RunningFor}}|{{.CreatedAt}}|".parse().unwrap()),
+            ..ListArgs::default()
+        });
+        assert_eq!(
+            shown.unwrap(),
+            "unmade ||\nmade 55 seconds ago|1970-01-01 00:00:10 +0000 UTC|\n"
+        );
     }
 }

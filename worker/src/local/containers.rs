@@ -62,7 +62,8 @@ fn of_task(posted: &Posted, found: Option<&ContainerStatus>) -> v1::Container {
         slot: Some(task.slot.clone().into()),
         image: wanted.image.clone(),
         command,
-        created_at: started.unwrap_or(posted.wall).0,
+        // Unknown where none was made.
+        created_at: report.created.or(started).map_or(0, |wall| wall.0),
         state: v1::TaskState::from(report.state).into(),
         pid: found.and_then(|status| status.pid),
         exit_code: report.exit_code,
@@ -85,6 +86,7 @@ fn stray(status: &ContainerStatus) -> v1::Container {
         ContainerState::Running => v1::TaskState::Running,
         ContainerState::Exited(_) => v1::TaskState::Remove,
     };
+    let started = status.started_at.map_or(0, |at| clock::wall_of(at).0);
     v1::Container {
         id: status.id.to_string(),
         task: task_of(&status.id)
@@ -93,7 +95,8 @@ fn stray(status: &ContainerStatus) -> v1::Container {
         service_name: label("shoal.service.name"),
         state: state.into(),
         pid: status.pid,
-        started_at: status.started_at.map_or(0, |at| clock::wall_of(at).0),
+        created_at: started,
+        started_at: started,
         ..v1::Container::default()
     }
 }

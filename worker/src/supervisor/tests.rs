@@ -343,11 +343,20 @@ async fn after_a_reboot_what_ran_is_lost_and_what_ended_stays_ended() {
     rig.until_state(2, TaskState::Running).await;
     rig.fake.exit(&container(2), 0);
     rig.until_state(2, TaskState::Complete).await;
+    let created = |rig: &Rig, number| {
+        let posted = rig.board.get(&task(number));
+        posted.and_then(|posted| posted.report.created)
+    };
+    let before = [created(&rig, 1), created(&rig, 2)];
+    assert!(before.iter().all(Option::is_some), "{before:?}");
     rig.stop().await;
     let rig = Rig::start(dir.path(), Arc::default(), "b").await;
     rig.until_state(1, TaskState::Failed).await;
     rig.until_state(2, TaskState::Complete).await;
     assert_eq!(rig.fake.state.lock().unwrap().starts, 0);
+    assert_eq!([created(&rig, 1), created(&rig, 2)], before);
+    let lost = rig.board.get(&task(1)).unwrap();
+    assert_eq!(lost.report.exit_code, None, "nobody saw its end");
 }
 
 #[tokio::test]

@@ -152,6 +152,9 @@ pub struct Report {
     /// the daemon, says when it happened.
     #[serde(default)]
     pub at: Option<WallTime>,
+    /// When the attempt's container was made, if it was.
+    #[serde(default)]
+    pub created: Option<WallTime>,
 }
 
 impl Report {
@@ -170,6 +173,7 @@ impl Report {
             pid: None,
             wait: None,
             at: None,
+            created: None,
         }
     }
 
@@ -183,6 +187,7 @@ impl Report {
             pid: None,
             wait: None,
             at: None,
+            created: None,
         };
     }
 }

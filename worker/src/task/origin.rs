@@ -59,6 +59,7 @@ pub fn origin(task: &AssignedTask, last: Option<&Report>, found: Option<Found>, 
             pid: None,
             wait: None,
             at: None,
+            created: None,
         }),
         // It may have run: a state that was passed is never reported again within an attempt.
         None if booted || reported >= TaskState::Starting => Origin::Lost { attempt },
