@@ -12,6 +12,7 @@ mod failure;
 mod filter;
 mod output;
 mod progress;
+mod signals;
 mod spec;
 mod terminal;
 mod units;

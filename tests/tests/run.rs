@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use shoal_tests::{Host, PATIENCE, SLEEP, Typist, text, until};
 use std::{
     io::{BufRead, BufReader},
-    process::Stdio,
+    process::{Child, Stdio},
 };
 
 fn services(host: &Host) -> Result<Vec<String>> {
@@ -79,6 +79,48 @@ fn what_is_left_to_itself_is_removed_at_its_end_if_it_was_so_said() -> Result<()
     host.signal("-KILL", &pid)?;
     is_gone(&host, "box")?;
     drop(typist);
+    host.finish()
+}
+
+/// Sends the signal until the client has ended; its exit code.
+fn insist(host: &Host, client: &mut Child, signal: &str) -> Result<Option<i32>> {
+    let pid = client.id().to_string();
+    let mut ended = None;
+    until("the client to give up", PATIENCE, || {
+        ended = client.try_wait()?;
+        if ended.is_none() {
+            host.signal(signal, &pid)?;
+        }
+        ended.map(|_| ()).context("it is still there")
+    })?;
+    Ok(ended.and_then(|ended| ended.code()))
+}
+
+#[test]
+fn a_caller_who_insists_leaves_a_program_that_does_not_care() -> Result<()> {
+    let host = Host::with_busybox("insist")?;
+    let start = |words: &[&str]| {
+        let mut command = host.shoal_command(words);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()
+    };
+    let script = ["sh", "-c", "while :; do echo tick; sleep 0.1; done"];
+    for (words, signal, code) in [
+        (run(&["--name", "kept"], &script), "-TERM", 143),
+        (vec!["attach", "kept.1"], "-INT", 130),
+    ] {
+        let mut client = start(&words)?;
+        let mut line = String::new();
+        let mut heard = BufReader::new(client.stdout.take().context("no output")?);
+        heard.read_line(&mut line)?;
+        ensure!(line == "tick\n", "{line:?}");
+        let ended = insist(&host, &mut client, signal)?;
+        ensure!(ended == Some(code), "{words:?}: {ended:?}");
+    }
+    host.wait_running("kept", 1)?;
+    let mut client = start(&run(&["--rm", "--name", "gone"], &SLEEP))?;
+    host.wait_running("gone", 1)?;
+    ensure!(insist(&host, &mut client, "-INT")? == Some(130));
+    is_gone(&host, "gone")?;
     host.finish()
 }
 

@@ -60,6 +60,13 @@ pub(crate) async fn run(client: &Client, args: AttachArgs) -> Result<()> {
             ));
             Ok(())
         }
+        End::GivenUp(exit) => {
+            note(&format!(
+                "shoal: left; the program goes on. `shoal attach {}` comes back.",
+                args.task
+            ));
+            Err(exit.into())
+        }
     }
 }
 
@@ -74,11 +81,6 @@ pub(crate) async fn to(connection: &Connection, task: String, caller: Caller, re
         }),
     };
     let (speaker, outgoing) = session::open(Request::Attach(start)).await?;
-    let incoming = connection
-        .exec()
-        .attach(outgoing)
-        .await
-        .map_err(refused)?
-        .into_inner();
+    let incoming = session::answer(connection.exec().attach(outgoing)).await?;
     speaker.talk(incoming, caller).await
 }

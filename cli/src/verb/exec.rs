@@ -11,7 +11,6 @@ use crate::{
     failure::usage,
     spec::Pair,
     terminal,
-    wire::refused,
 };
 use anyhow::Result;
 use shoal_api::v1::{self, exec_request::Request};
@@ -70,12 +69,7 @@ pub(crate) async fn run(client: &Client, args: ExecArgs) -> Result<()> {
         }),
     };
     let (speaker, outgoing) = session::open(Request::Start(start)).await?;
-    let incoming = connection
-        .exec()
-        .run(outgoing)
-        .await
-        .map_err(refused)?
-        .into_inner();
+    let incoming = session::answer(connection.exec().run(outgoing)).await?;
     let caller = Caller {
         interactive: args.interactive,
         tty: args.tty,
@@ -84,5 +78,6 @@ pub(crate) async fn run(client: &Client, args: ExecArgs) -> Result<()> {
     match speaker.talk(incoming, caller).await? {
         End::Exited(exit) => session::exited(&exit),
         End::Detached => Ok(()),
+        End::GivenUp(exit) => Err(exit.into()),
     }
 }

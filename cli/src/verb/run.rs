@@ -16,6 +16,7 @@ use crate::{
     connect::Connection,
     failure::usage,
     output::{note, print},
+    signals::ended_by,
     terminal,
     wire::refused,
 };
@@ -23,6 +24,10 @@ use anyhow::Result;
 use shoal_api::v1;
 use shoal_core::model::REMOVE_AT_END;
 pub(crate) use spec::RunArgs;
+use std::time::Duration;
+
+/// Longest wait for the removal for a caller who wants to leave.
+const REMOVAL: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(client: &Client, args: RunArgs) -> Result<()> {
     if args.tty && args.interactive && !args.detach && !terminal::stdin_is_terminal() {
@@ -54,8 +59,8 @@ pub(crate) async fn run(client: &Client, args: RunArgs) -> Result<()> {
         let started = wait::until_started(&connection, &made.id).await;
         // Not before: with the service gone nobody could say why its program did not start.
         match &started {
-            Ok(()) if rm => remove_at_end(&connection, &made.id).await?,
-            Err(_) if rm => remove(&connection, &made.id).await?,
+            Ok(()) if rm => unless_ended(remove_at_end(&connection, &made.id)).await?,
+            Err(_) if rm => unless_ended(remove(&connection, &made.id)).await?,
             Ok(()) | Err(_) => {}
         }
         print(&format!("{}\n", made.id))?;
@@ -65,23 +70,51 @@ pub(crate) async fn run(client: &Client, args: RunArgs) -> Result<()> {
         Ok(task) => attach::to(&connection, task, caller, true).await,
         Err(error) => Err(error),
     };
-    if let Ok(End::Detached) = ended {
-        note(&format!(
-            "\nLeft; the program goes on. `shoal attach {name}.1` comes back, `shoal service rm {name}` ends it."
-        ));
-        // Whoever comes back leaves the removal to the managers.
-        return if rm {
-            remove_at_end(&connection, &made.id).await
-        } else {
+    match ended {
+        Ok(End::Detached) => {
+            note(&format!(
+                "\nLeft; the program goes on. `shoal attach {name}.1` comes back, `shoal service rm {name}` ends it."
+            ));
+            // Whoever comes back leaves the removal to the managers.
+            if rm {
+                unless_ended(remove_at_end(&connection, &made.id)).await?;
+            }
             Ok(())
-        };
+        }
+        Ok(End::GivenUp(exit)) => {
+            given_up(&connection, &made.id, &name, rm).await;
+            Err(exit.into())
+        }
+        ended => {
+            if rm {
+                unless_ended(remove(&connection, &made.id)).await?;
+            }
+            match ended? {
+                End::Exited(exit) => session::exited(&exit),
+                End::Detached | End::GivenUp(_) => Ok(()),
+            }
+        }
     }
-    if rm {
-        remove(&connection, &made.id).await?;
-    }
-    match ended? {
-        End::Exited(exit) => session::exited(&exit),
-        End::Detached => Ok(()),
+}
+
+/// The caller wants to leave: what `--rm` asks for is tried, and what stays is said.
+async fn given_up(connection: &Connection, service: &str, name: &str, rm: bool) {
+    let removal = async {
+        let removed = tokio::time::timeout(REMOVAL, unless_ended(remove(connection, service))).await;
+        matches!(removed, Ok(Ok(())))
+    };
+    note(&if rm && removal.await {
+        format!("shoal: left; {name} is removed.")
+    } else {
+        format!("shoal: left; the program goes on. `shoal service rm {name}` ends it.")
+    });
+}
+
+/// Until it is done, or the caller does not want to wait for it.
+async fn unless_ended(done: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::select! {
+        done = done => done,
+        exit = ended_by() => Err(exit?.into()),
     }
 }
 

@@ -1,11 +1,12 @@
 //! A program in a container and the caller's terminal: bytes both ways, size and signals, until one of them leaves.
 //!
 //! `exec`, `attach` and `run` start it; bytes are passed on as they are. With a terminal on both ends the caller's is raw
-//! until the end.
+//! until the end. Whoever asks for the end of the client often enough leaves a program that does not care.
 
 use crate::{
     failure::{Exit, hinted},
     output::{note, print_bytes},
+    signals::{Endings, ended_by},
     terminal::{self, DetachKeys, Raw},
     wire::refused,
 };
@@ -18,6 +19,9 @@ use std::io::Write;
 use tokio::{io::AsyncReadExt, sync::mpsc};
 use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tonic::Status;
+
+/// So many SIGINT or SIGTERM end the client, whatever the program makes of them; as Docker's.
+const INSISTENCE: usize = 3;
 
 /// What of the caller's side takes part.
 #[derive(Clone, Debug)]
@@ -36,6 +40,8 @@ pub(crate) enum End {
     Exited(v1::ExecExit),
     /// The caller left by the detach keys.
     Detached,
+    /// The caller wanted the client to end, with this code; the program may go on.
+    GivenUp(Exit),
 }
 
 /// The caller's way to a program; what is to be said first is on it.
@@ -60,10 +66,20 @@ impl Speaker {
         let (left, mut leaves) = mpsc::channel(1);
         let mut left = Some(left);
         let mut input = None;
+        let mut endings = Endings::listen()?;
+        let mut asked = 0;
         let ended = loop {
             let response = tokio::select! {
                 response = incoming.next() => response,
                 Some(()) = leaves.recv() => break Ok(End::Detached),
+                exit = endings.next() => {
+                    asked += 1;
+                    // Before the start nobody else could hear of it.
+                    if input.is_none() || asked == INSISTENCE {
+                        break Ok(End::GivenUp(exit));
+                    }
+                    continue;
+                }
             };
             match response {
                 None => break Err(broken_off()),
@@ -95,6 +111,14 @@ impl Speaker {
             input.abort();
         }
         ended
+    }
+}
+
+/// The daemon's answer to the first request, for a caller who may not want to wait for it.
+pub(crate) async fn answer<T>(asked: impl Future<Output = Result<tonic::Response<T>, Status>>) -> Result<T> {
+    tokio::select! {
+        answer = asked => Ok(answer.map_err(refused)?.into_inner()),
+        exit = ended_by() => Err(exit?.into()),
     }
 }
 
@@ -253,5 +277,28 @@ mod tests {
         assert_eq!(exit.code, 7);
         let error = heard(vec![started(), quiet()]).await.unwrap_err();
         assert!(error.to_string().contains("broke off"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_caller_who_insists_leaves_a_program_that_does_not_care() {
+        use rustix::process::{Signal, getpid, kill_process};
+        let (speaker, _outgoing) = open(Request::Signal(0)).await.unwrap();
+        let caller = Caller {
+            interactive: false,
+            tty: false,
+            detach: None,
+        };
+        // Whatever it is told, it only writes.
+        let program = futures::stream::unfold(0, |sent| async move {
+            tokio::task::yield_now().await;
+            if sent == 0 {
+                return Some((response(Response::Started(v1::ExecStarted::default())), 1));
+            }
+            kill_process(getpid(), Signal::TERM).unwrap();
+            Some((response(Response::Stderr(Vec::new())), sent + 1))
+        });
+        let ended = speaker.talk(Box::pin(program), caller).await.unwrap();
+        assert!(matches!(ended, End::GivenUp(Exit(143))), "{ended:?}");
     }
 }

@@ -7,6 +7,7 @@ use crate::{
     failure::Exit,
     output::note,
     progress::Seen,
+    signals::Endings,
     wire::{refused, seen_of},
 };
 use anyhow::{Result, bail};
@@ -69,6 +70,7 @@ async fn until(connection: &Connection, service: &str, reached: impl Fn(&Task) -
     let (mut waits, mut told): (Option<Wait>, bool) = (None, false);
     let said = tokio::time::sleep(PATIENCE);
     tokio::pin!(said);
+    let mut endings = Endings::listen()?;
     loop {
         let response = tokio::select! {
             response = events.next() => response,
@@ -80,7 +82,7 @@ async fn until(connection: &Connection, service: &str, reached: impl Fn(&Task) -
                 continue;
             }
             // There is no program yet that could be told.
-            _ = tokio::signal::ctrl_c() => return Err(Exit(130).into()),
+            exit = endings.next() => return Err(exit.into()),
         };
         let Some(response) = response else {
             bail!("the manager ended the watch before the container was there");
