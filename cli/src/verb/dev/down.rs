@@ -8,6 +8,9 @@ use crate::{failure::hinted, output::note};
 use anyhow::{Context, Result};
 use std::process::{Command, Stdio};
 
+/// What the daemon's program logs.
+const LOG: &str = "SHOAL_LOG";
+
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct DownArgs {
     /// Remove the cluster's data too: images, volumes, logs, everything
@@ -41,6 +44,10 @@ pub(super) async fn end(folders: &Folders, purge: bool) -> Result<()> {
         .stdin(Stdio::null());
     if purge {
         command.arg("--purge");
+    }
+    // The steps are of no interest here, only what goes wrong.
+    if std::env::var_os(LOG).is_none() {
+        command.env(LOG, "warn");
     }
     let status = command.status().context("cannot run shoald down")?;
     if !status.success() {
