@@ -4,6 +4,7 @@
 //! one, else the one of `dev up`). A socket is local and needs no certificate; TCP is mutual TLS. What
 //! fails here says why and what to do.
 
+mod patience;
 mod tls;
 
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use hyper_util::rt::TokioIo;
+use patience::Patient;
 use shoal_api::{
     limits::MAX_MESSAGE_BYTES,
     v1::{
@@ -154,43 +156,48 @@ fn parse(text: &str, files: TlsFiles) -> Result<Host> {
 /// The connection of a command.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
-    channel: Channel,
+    channel: Patient<Channel>,
 }
 
 impl Connection {
     pub(crate) async fn open(host: &Host) -> Result<Self> {
-        let channel = match host {
-            Host::Socket(path) => socket(path).await?,
-            Host::Tcp { address, files } => tls::connect(address, files, CONNECT_TIMEOUT).await?,
+        let (channel, daemon) = match host {
+            Host::Socket(path) => (socket(path).await?, path.display().to_string()),
+            Host::Tcp { address, files } => {
+                let channel = tls::connect(address, files, CONNECT_TIMEOUT).await?;
+                (channel, address.clone())
+            }
         };
-        Ok(Self { channel })
+        Ok(Self {
+            channel: Patient::new(channel, daemon),
+        })
     }
 
-    pub(crate) fn control(&self) -> ControlClient<Channel> {
+    pub(crate) fn control(&self) -> ControlClient<Patient<Channel>> {
         ControlClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    pub(crate) fn watch(&self) -> WatchClient<Channel> {
+    pub(crate) fn watch(&self) -> WatchClient<Patient<Channel>> {
         WatchClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    pub(crate) fn logs(&self) -> LogsClient<Channel> {
+    pub(crate) fn logs(&self) -> LogsClient<Patient<Channel>> {
         LogsClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    pub(crate) fn exec(&self) -> ExecClient<Channel> {
+    pub(crate) fn exec(&self) -> ExecClient<Patient<Channel>> {
         ExecClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    pub(crate) fn local(&self) -> LocalClient<Channel> {
+    pub(crate) fn local(&self) -> LocalClient<Patient<Channel>> {
         LocalClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    pub(crate) fn ca(&self) -> CaClient<Channel> {
+    pub(crate) fn ca(&self) -> CaClient<Patient<Channel>> {
         CaClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    pub(crate) fn bootstrap(&self) -> BootstrapClient<Channel> {
+    pub(crate) fn bootstrap(&self) -> BootstrapClient<Patient<Channel>> {
         BootstrapClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 }

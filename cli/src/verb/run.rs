@@ -59,7 +59,7 @@ pub(crate) async fn run(client: &Client, args: RunArgs) -> Result<()> {
         let started = wait::until_started(&connection, &made.id).await;
         // Not before: with the service gone nobody could say why its program did not start.
         match &started {
-            Ok(()) if rm => unless_ended(remove_at_end(&connection, &made.id)).await?,
+            Ok(()) if rm => unless_ended(Box::pin(remove_at_end(&connection, &made.id))).await?,
             Err(_) if rm => unless_ended(remove(&connection, &made.id)).await?,
             Ok(()) | Err(_) => {}
         }
@@ -77,7 +77,7 @@ pub(crate) async fn run(client: &Client, args: RunArgs) -> Result<()> {
             ));
             // Whoever comes back leaves the removal to the managers.
             if rm {
-                unless_ended(remove_at_end(&connection, &made.id)).await?;
+                unless_ended(Box::pin(remove_at_end(&connection, &made.id))).await?;
             }
             Ok(())
         }
