@@ -34,14 +34,15 @@ pub(super) fn build(
     let mut made = Made::default();
     for (network, use_) in &service.networks {
         // Members of `ingress` do not meet: there is nobody to answer a name to.
-        if networks.get(network).is_none_or(|network| network.ingress) {
+        let Some(described) = networks.get(network).filter(|network| !network.ingress) else {
             continue;
-        }
+        };
         let key = format!("{id}/{network}").parse::<GroupId>();
         // An id of the cluster's is one of the overlay's.
         if let (Ok(key), Ok(theirs)) = (key, network.as_str().parse::<NetworkId>()) {
+            let names = Names::new(service, use_, &described.name);
             made.groups
-                .insert(key, group(theirs, network, service, use_, members));
+                .insert(key, group((theirs, network), names, use_, members));
         }
     }
     let vip = entry(service, networks);
@@ -54,14 +55,12 @@ pub(super) fn build(
 }
 
 fn group(
-    theirs: NetworkId,
-    network: &model::NetworkId,
-    service: &TableService,
+    (theirs, network): (NetworkId, &model::NetworkId),
+    mut names: Names,
     use_: &TableUse,
     members: &[Member<'_>],
 ) -> Group {
     let vip = use_.vip.map(both).unwrap_or_default();
-    let mut names = Names::new(service, use_);
     let (mut backends, mut draining) = (BTreeSet::new(), BTreeSet::new());
     for member in members {
         let attachments = member.endpoint.attachments.iter();
@@ -93,15 +92,17 @@ fn group(
 /// The names of a service in one network.
 struct Names {
     names: BTreeSet<String>,
+    network: String,
     records: BTreeMap<Name, Vec<IpAddr>>,
 }
 
 impl Names {
-    fn new(service: &TableService, use_: &TableUse) -> Self {
+    fn new(service: &TableService, use_: &TableUse, network: &str) -> Self {
         let names = std::iter::once(&service.name).chain(&use_.aliases);
         let names = names.map(|name| name.to_ascii_lowercase()).collect();
         let mut all = Self {
             names,
+            network: network.to_ascii_lowercase(),
             records: BTreeMap::new(),
         };
         // A name that nobody has now is answered with nobody, and not looked for outside.
@@ -111,6 +112,11 @@ impl Names {
 
     fn service(&mut self, addresses: &[IpAddr]) {
         self.add(str::to_owned, addresses);
+        for name in &self.names {
+            if let Some(name) = in_network(name, &self.network) {
+                put(&mut self.records, &name, addresses);
+            }
+        }
     }
 
     fn member(&mut self, slot: &Slot, addresses: &[IpAddr]) {
@@ -125,12 +131,25 @@ impl Names {
 
     fn add(&mut self, form: impl Fn(&str) -> String, addresses: &[IpAddr]) {
         for name in &self.names {
-            // What is no host name cannot be asked for: too long with what is put before it, mostly.
-            if let Ok(name) = form(name).parse::<Name>() {
-                self.records.entry(name).or_default().extend(addresses);
-            }
+            put(&mut self.records, &form(name), addresses);
         }
     }
+}
+
+fn put(records: &mut BTreeMap<Name, Vec<IpAddr>>, name: &str, addresses: &[IpAddr]) {
+    // What is no host name cannot be asked for: too long with what is put before it, mostly.
+    if let Ok(name) = name.parse::<Name>() {
+        records.entry(name).or_default().extend(addresses);
+    }
+}
+
+/// A service's name with its network's behind it (`web.front`), as Docker knows it. None where that may mean tasks of a
+/// service with the network's name: `3.front`, `tasks.front`, `front-3.front`.
+fn in_network(name: &str, network: &str) -> Option<String> {
+    let numbered = name.strip_prefix(network).and_then(|rest| rest.strip_prefix('-'));
+    let slot = numbered.unwrap_or(name);
+    let ambiguous = name == "tasks" || slot.parse::<u64>().is_ok();
+    (!ambiguous).then(|| format!("{name}.{network}"))
 }
 
 /// The VIP that ports are spread under: the one of `ingress`, which leads to nothing else.

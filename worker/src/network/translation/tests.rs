@@ -82,11 +82,13 @@ fn a_service_has_its_names_its_vip_and_every_address_of_its_tasks() {
             "app_web = 10.1.0.101,fd00::65",
             "app_web-1.app_web = 10.1.0.1,fd00::1",
             "app_web-2.app_web = 10.1.0.2,fd00::2",
+            "app_web.net1 = 10.1.0.101,fd00::65",
             "tasks.app_web = 10.1.0.2,fd00::2,10.1.0.1,fd00::1",
             "tasks.web = 10.1.0.2,fd00::2,10.1.0.1,fd00::1",
             "web = 10.1.0.101,fd00::65",
             "web-1.web = 10.1.0.1,fd00::1",
             "web-2.web = 10.1.0.2,fd00::2",
+            "web.net1 = 10.1.0.101,fd00::65",
         ],
     );
 }
@@ -112,8 +114,30 @@ fn without_a_vip_the_name_stands_for_all_tasks_and_a_global_slot_for_its_node() 
     sketch.remove_endpoint(1);
     check(
         &translated_from(&sketch),
-        &["vip  ->  draining ", "agent = ", "tasks.agent = "],
+        &[
+            "vip  ->  draining ",
+            "agent = ",
+            "agent.net1 = ",
+            "tasks.agent = ",
+        ],
     );
+}
+
+#[test]
+fn a_name_in_its_network_never_means_a_task_of_a_service_called_like_the_network() {
+    let mut sketch = Sketch::new();
+    for (number, name) in (1..).zip(["3", "tasks", "net1-3", "net1-x", "net1"]) {
+        sketch.service(number, name, &[NET], &[]);
+    }
+    let lines = lines(&translated_from(&sketch).tables());
+    let mut under: Vec<&str> = lines
+        .iter()
+        .filter_map(|line| line.split_once(".net1 = "))
+        .map(|(name, _)| name)
+        .collect();
+    under.sort_unstable();
+    // `tasks` is that of the last service.
+    assert_eq!(under, ["net1", "net1-x", "tasks"]);
 }
 
 #[test]
