@@ -126,8 +126,11 @@ fn known(names: &Names, networks: &[NetworkId], query: &Query, turn: usize) -> K
         return pointer(names, networks, query, range.addr());
     }
     let name = query.name.to_lowercase().to_ascii();
-    let Some(found) = names.addresses(networks, name.trim_end_matches('.')) else {
-        return Known::Nothing;
+    let name = name.trim_end_matches('.');
+    let found = match names.addresses(networks, name) {
+        Some(found) => found,
+        None if names.is_slot(networks, name) => return Known::None,
+        None => return Known::Nothing,
     };
     let wanted = |address: &IpAddr| match query.query_type {
         RecordType::A => address.is_ipv4(),

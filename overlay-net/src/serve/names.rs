@@ -98,8 +98,16 @@ impl Names {
         Some(all.flatten().copied().collect())
     }
 
+    /// Whether a name has the form of a numbered task's (`9.web`, `web-9.web`) of a service that members of these networks
+    /// know. Names under a service's are the cluster's in these forms alone: a service may be called like a domain of the
+    /// world, whose hosts are not to vanish. For the same reason nothing is said of what is under an alias with dots.
+    pub fn is_slot<'a>(&self, networks: impl IntoIterator<Item = &'a NetworkId>, name: &str) -> bool {
+        numbered(name)
+            .is_some_and(|service| !service.contains('.') && self.addresses(networks, service).is_some())
+    }
+
     /// The name of an address for a member of these networks: of all that it has, the one that means it most closely,
-    /// which is the one with the fewest other addresses, and of those the longest.
+    /// which is the one with the fewest other addresses, of those a slot's, and of those the longest.
     pub fn name_of<'a>(
         &self,
         networks: impl IntoIterator<Item = &'a NetworkId>,
@@ -113,8 +121,10 @@ impl Names {
             names.map(|name| (within.count(name), name))
         });
         let closest = all.min_by(|(one, a), (two, b)| {
+            let slot = |name: &Name| numbered(name.as_str()).is_some();
+            let slots = slot(b).cmp(&slot(a));
             let longer = b.as_str().len().cmp(&a.as_str().len());
-            one.cmp(two).then(longer).then_with(|| a.cmp(b))
+            one.cmp(two).then(slots).then(longer).then_with(|| a.cmp(b))
         });
         closest.map(|(_, name)| name.clone())
     }
@@ -129,6 +139,15 @@ impl Names {
         let mut known = networks.into_iter().map(|network| self.networks.get(network));
         known.any(|internal| internal == Some(&false))
     }
+}
+
+/// The service of a numbered task's name: `web` of `3.web` and `web-3.web`.
+fn numbered(name: &str) -> Option<&str> {
+    let (task, service) = name.split_once('.')?;
+    let behind = task.strip_prefix(service).and_then(|rest| rest.strip_prefix('-'));
+    let slot = behind.unwrap_or(task);
+    let number = !slot.is_empty() && slot.bytes().all(|byte| byte.is_ascii_digit());
+    number.then_some(service)
 }
 
 impl Within {
@@ -230,6 +249,9 @@ mod tests {
             ("2.web", &["10.0.0.2"]),
             ("web-2.web", &["10.0.0.2"]),
             ("3.web", &["10.0.0.3"]),
+            ("one", &["10.0.0.5"]),
+            ("one.frontends", &["10.0.0.5"]),
+            ("one-1.one", &["10.0.0.5"]),
         ];
         names.apply(&Update {
             groups: vec![("a".parse().unwrap(), Some(group("blue", records)))],
@@ -242,6 +264,7 @@ mod tests {
         };
         assert_eq!(name("blue", "10.0.0.2"), "web-2.web");
         assert_eq!(name("blue", "10.0.0.3"), "3.web");
+        assert_eq!(name("blue", "10.0.0.5"), "one-1.one");
         assert_eq!(name("blue", "10.0.0.4"), "");
         assert_eq!(name("red", "10.0.0.2"), "");
     }

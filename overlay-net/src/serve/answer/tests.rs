@@ -102,6 +102,15 @@ fn each_kind_of_question_has_its_answer() {
         ("blue", "8.0.0.10.in-addr.arpa.", T::PTR, "NXDomain"),
         ("blue", "8.8.8.8.in-addr.arpa.", T::PTR, "forward"),
         ("blue", "_tcp.web", T::SRV, "forward"),
+        ("blue", "9.web", T::A, "NXDomain"),
+        ("blue", "9.WEB.", T::AAAA, "NXDomain"),
+        ("blue", "web-9.web", T::A, "NXDomain"),
+        ("blue", "9.gone", T::A, "NXDomain"),
+        ("blue", "9.other", T::A, "forward"),
+        ("blue", "old-9.web", T::A, "forward"),
+        ("blue", "x9.web", T::A, "forward"),
+        ("blue", "www.web", T::A, "forward"),
+        ("blue", "9.www.web", T::A, "forward"),
     ] {
         let outcome = ask(network, &question(name, kind, None), Transport::Udp);
         assert_eq!(said(outcome), expect, "{network} {name} {kind}");
