@@ -9,7 +9,8 @@ use super::{
 };
 use crate::{
     model::{
-        Meta, Mode, Network, NetworkSpec, Service, ServiceSpec, Stack, StackId, StackNetwork, StackSpec,
+        ContainerSpec, Meta, Mode, Network, NetworkSpec, Service, ServiceSpec, Stack, StackId, StackNetwork,
+        StackSpec,
     },
     refusal::{Refusal, RefusalCode},
     resolve,
@@ -365,8 +366,39 @@ fn differences(old: &ServiceSpec, new: &ServiceSpec) -> Vec<String> {
     say(old.task.placement != new.task.placement, "placement".to_owned());
     say(old.task.restart != new.task.restart, "restart policy".to_owned());
     say(old.update != new.update, "update config".to_owned());
+    lines.extend(options(was, is).map(str::to_owned));
     if lines.is_empty() {
         lines.push("other options".to_owned());
     }
     lines
+}
+
+/// The plain keys of a container that differ.
+fn options(was: &ContainerSpec, is: &ContainerSpec) -> impl Iterator<Item = &'static str> {
+    [
+        (was.extra_hosts != is.extra_hosts, "extra_hosts"),
+        (was.dns.servers != is.dns.servers, "dns"),
+        (was.dns.search != is.dns.search, "dns_search"),
+        (was.dns.options != is.dns.options, "dns_opt"),
+        (was.hostname != is.hostname, "hostname"),
+        (was.workdir != is.workdir, "working_dir"),
+        (was.user != is.user, "user"),
+        (was.groups != is.groups, "group_add"),
+        (was.labels != is.labels, "container labels"),
+        (was.ulimits != is.ulimits, "ulimits"),
+        (was.sysctls != is.sysctls, "sysctls"),
+        (was.cap_add != is.cap_add, "cap_add"),
+        (was.cap_drop != is.cap_drop, "cap_drop"),
+        (was.read_only != is.read_only, "read_only"),
+        (was.init != is.init, "init"),
+        (was.tty != is.tty, "tty"),
+        (was.stdin_open != is.stdin_open, "stdin_open"),
+        (was.no_new_privileges != is.no_new_privileges, "security_opt"),
+        (was.stop_signal != is.stop_signal, "stop_signal"),
+        (was.stop_grace != is.stop_grace, "stop_grace_period"),
+        (was.oom_score_adj != is.oom_score_adj, "oom_score_adj"),
+        (was.shm_size != is.shm_size, "shm_size"),
+    ]
+    .into_iter()
+    .filter_map(|(differs, key)| differs.then_some(key))
 }

@@ -163,6 +163,33 @@ fn a_transaction_has_a_bound() {
 }
 
 #[test]
+fn a_deploy_names_the_keys_that_changed() {
+    let mut world = World::new();
+    let deploy = |service: ServiceSpec| {
+        let service = ServiceSpec {
+            name: "web".to_owned(),
+            ..service
+        };
+        let spec = StackSpec {
+            name: "app".to_owned(),
+            services: [("web".to_owned(), service)].into(),
+            networks: Default::default(),
+        };
+        Request::DeployStack { spec, prune: false }
+    };
+    world.carry_out(&deploy(web()));
+    let mut changed = web();
+    let container = &mut changed.task.container;
+    container.extra_hosts = vec![("db".to_owned(), "10.0.0.1".to_owned())];
+    container.dns.servers = vec!["10.0.0.2".parse().unwrap()];
+    let (_, response) = world.plan(&deploy(changed)).unwrap();
+    let Response::Stack { changes, .. } = response else {
+        panic!("{response:?}");
+    };
+    assert_eq!(changes[0].details, ["extra_hosts", "dns"]);
+}
+
+#[test]
 fn revision_numbers_are_never_used_twice() {
     let mut world = World::new();
     world.carry_out(&Request::CreateService { spec: web() });
