@@ -148,7 +148,7 @@ mod tests {
             ),
             ("run -ti --detach-keys ctrl-a,d img", true),
             ("run -d img", true),
-            ("run -d --rm img", false),
+            ("run -d --rm img", true),
             ("run -di img", true),
             ("run", false),
             ("attach --no-stdin web.1", true),
