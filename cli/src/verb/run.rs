@@ -100,7 +100,7 @@ pub(crate) async fn run(client: &Client, args: RunArgs) -> Result<()> {
 /// The caller wants to leave: what `--rm` asks for is tried, and what stays is said.
 async fn given_up(connection: &Connection, service: &str, name: &str, rm: bool) {
     let removal = async {
-        let removed = tokio::time::timeout(REMOVAL, unless_ended(remove(connection, service))).await;
+        let removed = tokio::time::timeout(REMOVAL, remove(connection, service)).await;
         matches!(removed, Ok(Ok(())))
     };
     note(&if rm && removal.await {
