@@ -103,7 +103,9 @@ fn a_caller_who_insists_leaves_a_program_that_does_not_care() -> Result<()> {
         let mut command = host.shoal_command(words);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()
     };
-    let script = ["sh", "-c", "while :; do echo tick; sleep 0.1; done"];
+    // A shell ends by SIGINT of itself.
+    let script = "trap '' INT TERM; while :; do echo tick; sleep 0.1; done";
+    let script = ["sh", "-c", script];
     for (words, signal, code) in [
         (run(&["--name", "kept"], &script), "-TERM", 143),
         (vec!["attach", "kept.1"], "-INT", 130),
