@@ -2,6 +2,7 @@
 //!
 //! Each test has a host of its own. What is asked is asked from where a user would: a container, the host, outside.
 
+mod absence;
 mod bad;
 mod firewall;
 mod heal;

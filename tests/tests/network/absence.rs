@@ -1,0 +1,108 @@
+//! A laptop that is shut for a while, and one that is switched off: names and ports go on, or come back by themselves.
+//!
+//! A suspended machine is one whose processes all stand still while time passes; of one that was switched off only what
+//! is on disk is left.
+
+use crate::{addresses, client, v4, with_blue};
+use anyhow::{Context, Result, ensure};
+use shoal_tests::{HOST_V4, Host, Outside, PATIENCE, text, until};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+/// Longer than three heartbeats: whoever is silent for so long is down, if it is silent alone.
+const OVERDUE: Duration = Duration::from_secs(5);
+
+/// The process that holds a container: the parent of its first one.
+fn shim_of(pid: &str) -> Result<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, fields) = stat.rsplit_once(") ").context("no name in stat")?;
+    Ok(fields.split(' ').nth(1).context("no parent in stat")?.to_owned())
+}
+
+/// Every process of the node: shims and their containers, shoal-net, the daemon.
+fn processes(host: &Host) -> Result<Vec<String>> {
+    let mut all = vec![
+        host.daemon_pid()?.to_string(),
+        host.only_process("shoal-net")?.to_string(),
+    ];
+    for row in host.containers()? {
+        let pid = text(&row, "Pid");
+        all.extend([shim_of(&pid)?, pid]);
+    }
+    Ok(all)
+}
+
+#[test]
+fn a_suspended_machine_goes_on_where_it_stood() -> Result<()> {
+    let host = with_blue("suspend")?;
+    let outside = Outside::new(&host)?;
+    host.create_web("web", &["--network", "blue", "--replicas", "2", "-p", "8080:80"])?;
+    let asker = client(&host, "asker", &["blue"])?;
+    addresses(&asker, "tasks.web", 4)?;
+    let before = host.running("web", 2)?;
+    let all = processes(&host)?;
+    for pid in &all {
+        host.signal("-STOP", pid)?;
+    }
+    let shut = Instant::now();
+    until("heartbeats to be overdue", PATIENCE, || {
+        ensure!(shut.elapsed() > OVERDUE);
+        Ok(())
+    })?;
+    // The daemon wakes first: the others have not said anything yet.
+    for pid in &all {
+        host.signal("-CONT", pid)?;
+    }
+    until("the port", PATIENCE, || {
+        outside.net.get(&format!("{HOST_V4}:8080"))?;
+        host.net()?.get("127.0.0.1:8080")
+    })?;
+    addresses(&asker, "tasks.web", 4)?;
+    host.shoal(&["service", "scale", "web=3"])?;
+    addresses(&asker, "tasks.web", 6)?;
+    let after = host.running("web", 3)?;
+    ensure!(
+        before.iter().all(|task| after.contains(task)),
+        "{before:?} became {after:?}"
+    );
+    host.finish()
+}
+
+#[test]
+fn a_machine_that_was_switched_off_has_its_services_again() -> Result<()> {
+    let mut host = with_blue("reboot")?;
+    let outside = Outside::new(&host)?;
+    host.create_web("web", &["--network", "blue", "--replicas", "2", "-p", "8080:80"])?;
+    client(&host, "asker", &["blue"])?;
+    until("the port", PATIENCE, || {
+        outside.net.get(&format!("{HOST_V4}:8080"))
+    })?;
+    let before = host.running("web", 2)?;
+    let mut all = processes(&host)?;
+    // The daemon first, so that it takes no note of the others' ends.
+    all.remove(0);
+    host.kill_daemon()?;
+    for pid in &all {
+        // A container ends with its shim, which may be quicker.
+        host.command("kill").args(["-9", pid]).output()?;
+    }
+    host.run("nft", "flush ruleset")?;
+    let run = host.run_dir().display().to_string();
+    host.run("umount", &format!("{run}/net/router"))?;
+    host.command("rm").args(["-rf", &run]).output()?;
+    host.start_daemon()?;
+    let after = host.running("web", 2)?;
+    ensure!(
+        after.iter().all(|task| !before.contains(task)),
+        "{before:?} became {after:?}"
+    );
+    until("the port again", PATIENCE, || {
+        outside.net.get(&format!("{HOST_V4}:8080"))?;
+        host.net()?.get("127.0.0.1:8080")
+    })?;
+    let asker = host.task_net(&host.running("asker", 1)?[0])?;
+    asker.get(&v4(&addresses(&asker, "web", 2)?, 80)?)?;
+    host.finish()
+}
