@@ -1,5 +1,5 @@
-//! What a newcomer and an operator type: the first page of the README, a client elsewhere, commands left
-//! running, removals that are waited for.
+//! What an operator types: a client elsewhere, commands left running, removals that are waited for, an
+//! installation below a prefix.
 
 use anyhow::{Context, Result, ensure};
 use shoal_tests::{Host, HostOptions, PATIENCE, dist, hello_image, until};
@@ -9,57 +9,6 @@ use std::{
     path::Path,
     process::{Command, Stdio},
 };
-
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-
-/// The lines that a newcomer types, without their comments.
-fn typed(readme: &str) -> Vec<String> {
-    let section = readme.split("## Use it").nth(1).unwrap_or_default();
-    let block = section.split("```").nth(1).unwrap_or_default();
-    block
-        .lines()
-        .filter_map(|line| line.split(" #").next())
-        .map(|line| line.trim().to_owned())
-        .filter(|line| !line.is_empty())
-        .collect()
-}
-
-#[test]
-fn the_first_page_of_the_readme_works_as_it_stands() -> Result<()> {
-    let host = Host::new("readme", HostOptions::default())?;
-    let image = hello_image(&dist())?.display().to_string();
-    let lines = typed(&fs::read_to_string(format!("{ROOT}/README.md"))?);
-    ensure!(lines.len() > 10, "{lines:?}");
-    let mut folder = ROOT.to_owned();
-    for line in lines {
-        // What the test run has done already, in folders of its own.
-        if line.starts_with("make install") || line.starts_with("cargo xtask image") {
-            continue;
-        }
-        if let Some(into) = line.strip_prefix("cd ") {
-            folder = format!("{folder}/{into}");
-            continue;
-        }
-        let line = line.replace("target/dist/hello.tar", &image);
-        let follows = line.contains(" logs -f ");
-        let script = format!(
-            "cd '{folder}' && {}{line}",
-            if follows { "timeout 2 " } else { "" }
-        );
-        let output = at_home(&host, &script)?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        // Who follows is stopped.
-        let expected = if follows { 124 } else { 0 };
-        ensure!(
-            output.status.code() == Some(expected),
-            "{line}: {}: {said}\n{}",
-            output.status,
-            fs::read_to_string(host.state_dir().join("shoald.log")).unwrap_or_default()
-        );
-        ensure!(!follows || !output.stdout.is_empty(), "{line} showed nothing");
-    }
-    host.finish_bare()
-}
 
 /// A shell in the host that finds the programs, with no daemon named.
 fn at_home(host: &Host, script: &str) -> Result<std::process::Output> {
@@ -278,6 +227,7 @@ fn installed_below_a_prefix_the_programs_find_each_other() -> Result<()> {
         ("shoald", "bin"),
         ("shoal-shim", "libexec/shoal"),
         ("shoal-spawn", "libexec/shoal"),
+        ("shoal-net", "libexec/shoal"),
     ] {
         fs::create_dir_all(prefix.join(folder))?;
         fs::copy(
