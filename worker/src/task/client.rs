@@ -8,8 +8,9 @@ use crate::assignment::AssignedTask;
 use shoal_core::model::{AWAITS_CLIENT, TaskState};
 use std::time::{Duration, Instant};
 
-/// A client attaches as soon as it hears that the task is ready; one that has gone never does.
-const CLIENT_PATIENCE: Duration = Duration::from_secs(30);
+/// A client attaches as soon as it hears that the task is ready, which takes milliseconds, and over the worst of links a
+/// few seconds; one that has gone never does.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whoever the task waits for before it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

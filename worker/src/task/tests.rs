@@ -531,7 +531,7 @@ fn a_task_that_waits_for_its_client_is_started_once_it_came_or_never() {
     bench.now = bench.machine.next_deadline().unwrap();
     bench.give(Input::Tick);
     bench.said("rejected! remove");
-    assert_eq!(bench.error(), "no client attached to it within 30s");
+    assert_eq!(bench.error(), "no client attached to it within 10s");
 
     let mut bench = ready();
     bench.steer(DesiredState::Shutdown);
