@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: the rules of the house that no lint can check.
 //!
-//! File sizes, module headers, the direction of dependencies, the paths that ARCHITECTURE.md names.
+//! File sizes, module headers, the direction of dependencies, programs that the network may run, the paths that
+//! documents name.
 //! Each rule is a file that returns what it found; a finding names the place and what to do.
 
 use crate::command::root;
@@ -10,6 +11,7 @@ use std::{fs, path::Path};
 mod documents;
 mod edges;
 mod files;
+mod programs;
 
 /// A broken rule.
 pub(crate) struct Finding {
@@ -22,6 +24,7 @@ pub(crate) struct Finding {
 pub(crate) fn run() -> Result<()> {
     let sources = sources()?;
     let mut findings = files::check(&sources);
+    findings.extend(programs::check(&sources));
     findings.extend(edges::check()?);
     findings.extend(documents::check()?);
     for finding in &findings {
