@@ -16,6 +16,7 @@ pub(crate) struct Report {
     machine: String,
     rows: String,
     missed: Vec<String>,
+    unmeasured: Vec<String>,
 }
 
 /// One measured figure, in the unit that its name gives.
@@ -34,6 +35,7 @@ impl Report {
             machine: machine()?,
             rows: String::new(),
             missed: Vec::new(),
+            unmeasured: Vec::new(),
         })
     }
 
@@ -81,30 +83,39 @@ impl Report {
     pub(crate) fn absent(&mut self, name: &str) -> Result<()> {
         writeln!(
             self.rows,
-            "| {name} | | | | | not measured | the peer was not there |"
+            "| {name} | | | | | **not measured** | the peer was not there |"
         )?;
+        self.unmeasured.push(name.to_owned());
         Ok(())
     }
 
     pub(crate) fn text(&self) -> String {
-        let missed = if self.missed.is_empty() {
-            "Every goal was reached.".to_owned()
-        } else {
-            format!(
-                "Not reached:\n\n{}",
-                self.missed
-                    .iter()
-                    .map(|line| format!("- {line}\n"))
-                    .collect::<String>()
-            )
-        };
+        let closing = self.closing();
         format!(
             "# Benchmarks\n\nThe last run of `cargo xtask bench`, with optimised programs. Medians of the runs \
              counted in each row; the worst beside them. Absolute times differ from machine to machine and from \
              hour to hour: where a peer is named it ran in the same minutes, interleaved.\n\n{}\n\n\
-             | figure | goal | median | worst | runs | | remark |\n|---|---|---|---|---|---|---|\n{}\n{missed}\n",
+             | figure | goal | median | worst | runs | | remark |\n|---|---|---|---|---|---|---|\n{}\n{closing}\n",
             self.machine, self.rows
         )
+    }
+
+    /// What is said at the end. A goal whose figure is not known is not reached.
+    fn closing(&self) -> String {
+        let lists = [("Not reached", &self.missed), ("Not measured", &self.unmeasured)];
+        let lists: Vec<String> = lists
+            .into_iter()
+            .filter(|(_, lines)| !lines.is_empty())
+            .map(|(title, lines)| {
+                let lines: String = lines.iter().map(|line| format!("- {line}\n")).collect();
+                format!("{title}:\n\n{lines}")
+            })
+            .collect();
+        if lists.is_empty() {
+            "Every goal was reached.".to_owned()
+        } else {
+            lists.join("\n")
+        }
     }
 }
 
@@ -137,4 +148,38 @@ fn machine() -> Result<String> {
         total_kb / 1024 / 1024,
         String::from_utf8_lossy(&kernel.stdout).trim()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figure(name: &str, sample: f64) -> Figure<'_> {
+        Figure {
+            name,
+            unit: "ms",
+            goal: 2.0,
+            better: Better::Less,
+            samples: vec![sample],
+            remark: String::new(),
+        }
+    }
+
+    #[test]
+    fn every_goal_was_reached_only_if_all_were_measured_and_met() {
+        let all = "Every goal was reached.";
+        let mut report = Report::new().unwrap();
+        report.add(figure("quick", 1.0)).unwrap();
+        assert!(report.text().ends_with(&format!("{all}\n")));
+        report.absent("beside the peer").unwrap();
+        let text = report.text();
+        assert!(!text.contains(all), "{text}");
+        assert!(text.ends_with("Not measured:\n\n- beside the peer\n\n"), "{text}");
+        report.add(figure("slow", 3.0)).unwrap();
+        let text = report.text();
+        assert!(
+            text.contains("Not reached:\n\n- slow: median 3.00 ms, goal 2.00 ms\n\nNot measured:"),
+            "{text}"
+        );
+    }
 }
