@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +80,9 @@ pub struct ContainerSpec {
     /// Default: the image's, else SIGTERM.
     #[serde(default)]
     pub stop_signal: Option<Signal>,
+    /// How long it has to end by that signal before it is killed. Kept for its caller, who stops it.
+    #[serde(default)]
+    pub stop_grace: Option<Duration>,
     /// Namespaced kernel settings.
     #[serde(default)]
     pub sysctls: BTreeMap<String, String>,
@@ -157,6 +161,7 @@ impl ContainerSpec {
             terminal_size: None,
             stdin_open: false,
             stop_signal: None,
+            stop_grace: None,
             sysctls: BTreeMap::new(),
             dns: Dns::default(),
             oom_score_adj: None,

@@ -3,7 +3,7 @@
 //! Made from the run directory and the kernel each time it is asked for; never stored.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::id::ContainerId;
 use super::signal::Signal;
@@ -15,8 +15,10 @@ pub struct ContainerStatus {
     pub id: ContainerId,
     /// The labels of its spec; empty where the spec could not be read any more.
     pub labels: BTreeMap<String, String>,
-    /// What its spec said it is to be stopped with; where it said nothing, SIGTERM is meant.
+    /// What it is to be stopped with, by its spec or else by its image; where both say nothing, SIGTERM is meant.
     pub stop_signal: Option<Signal>,
+    /// What its spec said of how long it has to end by that.
+    pub stop_grace: Option<Duration>,
     /// Where in its life it is.
     pub state: ContainerState,
     /// The first process, in the host's pid namespace, while it lives.

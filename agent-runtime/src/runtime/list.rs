@@ -5,12 +5,14 @@
 use std::fs;
 use std::path::PathBuf;
 
-use shoal_run_dir::layout::{self, CONTAINERS};
+use shoal_run_dir::layout::{self, CONTAINERS, RunDir};
 use shoal_run_dir::pid::PidRecord;
 
 use crate::container::id::ContainerId;
+use crate::container::signal::Signal;
 use crate::container::spec::ContainerSpec;
 use crate::container::status::{ContainerState, ContainerStatus};
+use crate::image::ImageConfig;
 
 use super::{Inner, Runtime, bundle, settle};
 
@@ -77,11 +79,20 @@ impl Inner {
         };
         Ok(Some(ContainerStatus {
             id: id.clone(),
-            stop_signal: spec.as_ref().and_then(|spec| spec.stop_signal),
+            stop_signal: spec
+                .as_ref()
+                .and_then(|spec| spec.stop_signal)
+                .or_else(|| image_stop_signal(&directory)),
+            stop_grace: spec.as_ref().and_then(|spec| spec.stop_grace),
             labels: spec.map(|spec| spec.labels).unwrap_or_default(),
             state,
             pid,
             started_at,
         }))
     }
+}
+
+fn image_stop_signal(directory: &RunDir) -> Option<Signal> {
+    let image: ImageConfig = bundle::read_json(&directory.join(layout::IMAGE)).ok()?;
+    image.stop_signal.parse().ok()
 }

@@ -1,6 +1,8 @@
 //! The life of one container: created, started, seen, ended, removed.
 
-use shoal_agent_runtime::{ContainerState, CreateError, ExitReason, Signal};
+use std::time::Duration;
+
+use shoal_agent_runtime::{ContainerSpec, ContainerState, CreateError, ExitReason, Signal};
 
 use crate::world::{DEADLINE, World};
 
@@ -47,4 +49,27 @@ async fn steps_may_be_repeated() {
     world.runtime.remove(&id).await.unwrap();
     world.runtime.remove(&id).await.unwrap();
     assert_eq!(world.remains(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_list_says_how_each_is_to_be_stopped() {
+    let world = World::new().await;
+    let unsaid = world.spec(&["sleep", "1000"]);
+    let mut said = world.spec(&["sleep", "1000"]);
+    said.stop_signal = Some(Signal::KILL);
+    said.stop_grace = Some(Duration::from_secs(90));
+    for spec in [&unsaid, &said] {
+        world.runtime.create(spec.clone()).await.unwrap();
+    }
+    let listed = world.runtime.list().await.unwrap();
+    let of = |spec: &ContainerSpec| {
+        let status = listed.iter().find(|status| status.id == spec.id).unwrap();
+        (status.stop_signal, status.stop_grace)
+    };
+    let image = Some("SIGQUIT".parse().unwrap());
+    assert_eq!(of(&unsaid), (image, None));
+    assert_eq!(of(&said), (Some(Signal::KILL), Some(Duration::from_secs(90))));
+    for spec in [unsaid, said] {
+        world.runtime.remove(&spec.id).await.unwrap();
+    }
 }

@@ -256,7 +256,8 @@ fn image_archive() -> Vec<u8> {
     let diff_id = format!("sha256:{}", hex::encode(Sha256::digest(&layer)));
     let image = serde_json::json!({
         "architecture": if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" }, "os": "linux",
-        "config": { "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["sh"] },
+        "config": { "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["sh"],
+            "StopSignal": "SIGQUIT" },
         "rootfs": { "type": "layers", "diff_ids": [diff_id] },
     });
     let image = serde_json::to_vec(&image).unwrap();
