@@ -44,6 +44,7 @@ pub fn container_spec(
     spec.tty = wanted.tty;
     spec.stdin_open = wanted.stdin_open;
     spec.stop_signal = stop_signal(wanted.stop_signal.as_deref())?;
+    spec.stop_grace = wanted.stop_grace;
     spec.sysctls.clone_from(&wanted.sysctls);
     spec.dns = dns(wanted, host);
     if has_links(task) {
@@ -210,9 +211,10 @@ fn mounts(id: &ContainerId, task: &AssignedTask) -> Vec<Mount> {
 fn one_mount(id: &ContainerId, place: usize, mount: &model::Mount) -> Mount {
     let (kind, source, options) = match &mount.source {
         MountSource::Bind { path, .. } => (MountKind::Bind, path.clone(), Vec::new()),
-        MountSource::Volume { name, .. } => {
+        MountSource::Volume { name, no_copy } => {
             let name = name.clone().unwrap_or_else(|| anonymous_name(id, place));
-            (MountKind::Volume, name, Vec::new())
+            let no_copy = no_copy.then(|| "nocopy".to_owned());
+            (MountKind::Volume, name, no_copy.into_iter().collect())
         }
         MountSource::Tmpfs { size, mode } => {
             let size = size.map(|size| format!("size={}", size.0));
@@ -239,6 +241,7 @@ mod tests {
     use crate::{name::container_of, testing::assigned};
     use shoal_core::model::{Bytes, CpuNanos};
     use std::net::Ipv4Addr;
+    use std::time::Duration;
 
     const HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 7, 2));
 
@@ -251,6 +254,7 @@ mod tests {
         container.limits.memory = Some(Bytes(1 << 26));
         container.limits.cpu = Some(CpuNanos(500_000_000));
         container.shm_size = Some(Bytes(4096));
+        container.stop_grace = Some(Duration::from_secs(90));
         let mount = |source, target: &str| model::Mount {
             source,
             target: target.to_owned(),
@@ -274,7 +278,7 @@ mod tests {
             mount(
                 MountSource::Volume {
                     name: None,
-                    no_copy: false,
+                    no_copy: true,
                 },
                 "/c",
             ),
@@ -300,6 +304,7 @@ mod tests {
             (Some(1 << 26), Some(500_000_000))
         );
         assert_eq!(spec.labels["shoal.task.name"], "web.3");
+        assert_eq!(spec.stop_grace, Some(Duration::from_secs(90)));
         let mounts: Vec<_> = spec
             .mounts
             .iter()
@@ -317,7 +322,7 @@ mod tests {
             [
                 ("/srv", "/a", String::new()),
                 ("data", "/b", String::new()),
-                (anonymous.as_str(), "/c", String::new()),
+                (anonymous.as_str(), "/c", "nocopy".to_owned()),
                 ("", "/d", "size=7,mode=1777".to_owned()),
                 ("", "/dev/shm", "mode=1777,size=4096".to_owned()),
             ]
