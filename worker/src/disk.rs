@@ -5,7 +5,7 @@
 
 use crate::assignment::{AssignedTask, AssignmentSet, Position, Touched};
 use crate::crash;
-use crate::task::Report;
+use crate::task::{Report, failing};
 use ipnet::IpNet;
 use serde::{Serialize, de::DeserializeOwned};
 use shoal_agent_runtime::ContainerId;
@@ -60,6 +60,15 @@ pub struct Kept {
     pub logs: BTreeMap<ContainerId, WallTime>,
     /// The boot during which the assignments were last taken.
     pub boot: Option<String>,
+}
+
+impl Kept {
+    /// The tasks whose stop was under way though nobody wants it: it goes on.
+    pub(crate) fn failing(&self) -> Vec<TaskId> {
+        let stopping =
+            |(id, task): (&TaskId, &AssignedTask)| failing(task, self.reports.get(id)).map(|_why| id.clone());
+        self.set.tasks.iter().filter_map(stopping).collect()
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

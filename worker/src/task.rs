@@ -16,7 +16,7 @@ mod running;
 pub(crate) use client::awaited as awaits_client;
 pub use ending::describe_exit;
 pub use io::{AttachFailure, Failure, ImageFacts, Input, Link, Output, Report, StartedFacts, Step};
-pub use origin::{Found, Origin, origin};
+pub use origin::{Found, Origin, failing, origin};
 
 use crate::assignment::AssignedTask;
 use crate::health::{Health, Verdict};
@@ -83,7 +83,7 @@ pub struct TaskMachine {
     started: Option<Instant>,
     /// Set where the container was found running: no later state may be reported as an earlier one.
     was_running: bool,
-    /// Why it is being stopped, if not because it was asked for.
+    /// Why it is being stopped, if not because it was asked for: a sentence for its user.
     unhealthy: Option<String>,
     /// What is said of a published port of it that another process holds.
     port_taken: Option<String>,
@@ -309,9 +309,13 @@ impl TaskMachine {
         }
         message.clone_into(&mut self.report.message);
         self.report.wait = wait;
+        self.post(false);
+    }
+
+    fn post(&mut self, durable: bool) {
         self.out.push(Output::Report {
             report: self.report.clone(),
-            durable: false,
+            durable,
         });
     }
 }

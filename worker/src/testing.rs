@@ -203,6 +203,7 @@ pub(crate) mod overlay {
     use crate::network::{NetworkHub, NodeSide, Opening, Overlay};
     use futures::future::BoxFuture;
     use shoal_core::dispatcher::NetworkTables;
+    use shoal_core::model::TaskId;
     use shoal_overlay_net::desired::{Desired, Endpoint, EndpointId, Tables};
     use shoal_overlay_net::{ApplyError, AttachError, KernelError, NetStatus};
     use std::collections::{BTreeMap, BTreeSet};
@@ -280,6 +281,15 @@ pub(crate) mod overlay {
 
     /// A hub on a fake network that has nothing yet.
     pub(crate) async fn hub(fake: &Arc<FakeOverlay>, tables: &NetworkTables) -> NetworkHub {
+        hub_without(fake, tables, Vec::new()).await
+    }
+
+    /// The same after a restart in the midst of stopping these.
+    pub(crate) async fn hub_without(
+        fake: &Arc<FakeOverlay>,
+        tables: &NetworkTables,
+        failing: Vec<TaskId>,
+    ) -> NetworkHub {
         let opening = Opening {
             node: node(1),
             side: NodeSide {
@@ -288,6 +298,7 @@ pub(crate) mod overlay {
             },
             tables,
             at: at(1),
+            failing,
             attached: Vec::new(),
         };
         let fake = Arc::clone(fake);

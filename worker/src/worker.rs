@@ -180,6 +180,7 @@ async fn open_network(
         side: config.side.clone(),
         tables: &kept.tables,
         at: kept.set.at,
+        failing: kept.failing(),
         attached,
     };
     let net = config.net.clone();

@@ -32,6 +32,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) side: NodeSide,
     pub(crate) tables: &'a NetworkTables,
     pub(crate) at: Position,
+    /// Tasks that are about to be stopped again: they get no connections meanwhile.
+    pub(crate) failing: Vec<TaskId>,
     /// Containers that are there, and where their namespaces are.
     pub(crate) attached: Vec<(&'a AssignedTask, ContainerId, PathBuf)>,
 }
@@ -62,7 +64,10 @@ impl NetworkHub {
     where
         F: FnOnce(Desired) -> BoxFuture<'static, Result<Arc<dyn Overlay>, OpenError>>,
     {
-        let translation = Translation::new(opening.node, opening.side, opening.tables, opening.at);
+        let mut translation = Translation::new(opening.node, opening.side, opening.tables, opening.at);
+        for task in &opening.failing {
+            translation.stand(task, Some(Standing::Draining));
+        }
         let attached = opening.attached.into_iter();
         let endpoints = attached.filter_map(|(task, container, namespace)| {
             let endpoint = endpoint(task, &container, namespace).ok()?;

@@ -5,7 +5,7 @@ use crate::assignment::AssignedTask;
 use crate::health::{HealthPlan, Probe};
 use crate::task::{Failure, ImageFacts, StartedFacts};
 use crate::testing::network::{NET, Sketch, node, task};
-use crate::testing::overlay::{FakeOverlay, hub};
+use crate::testing::overlay::{FakeOverlay, hub_without};
 use crate::testing::{assigned, linked};
 use shoal_agent_runtime::{Exit, ExitReason, Signal};
 use shoal_core::dispatcher::TablesDiff;
@@ -164,7 +164,7 @@ impl Rig {
         let (link, watched) = watch::channel(Link::Session);
         let board = Arc::new(Board::default());
         let at = kept.set.at.index;
-        let network = Arc::new(hub(&fake.overlay, &kept.tables).await);
+        let network = Arc::new(hub_without(&fake.overlay, &kept.tables, kept.failing()).await);
         let (ports, told) = watch::channel(PortsTaken::default());
         let clients = Arc::new(Clients::default());
         let supervisor = Supervisor::new(Parts {
@@ -420,6 +420,39 @@ async fn tables_are_in_force_before_a_task_that_left_them_is_stopped() {
         .await;
     assert_eq!(rig.fake.backends(), 0);
     assert!(rig.fake.overlay.seen().endpoints.is_empty());
+}
+
+#[tokio::test]
+async fn an_unhealthy_one_gets_no_connections_after_a_restart_and_is_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = Rig::start(dir.path(), Arc::default(), "a").await;
+    let mut sketch = Sketch::new();
+    sketch.service(1, "web", &[NET], &[]);
+    sketch.endpoint(1, 1, Slot::Replica(1), node(1), false);
+    let all = crate::network::whole(&sketch.tables());
+    rig.send_with(vec![linked(1)], all).await;
+    rig.until_state(1, TaskState::Running).await;
+    let last = rig.board.get(&task(1)).unwrap().report;
+    let fake = rig.stop().await;
+    // As a daemon leaves it that was killed after it had told of the stop, and before that had done anything.
+    let (disk, _kept) = open(dir.path());
+    let stopping = Report {
+        wait: Some(WaitCode::Stopping),
+        error: Some("unhealthy: refused".to_owned()),
+        ..last
+    };
+    disk.put_report(&task(1), &stopping).await.unwrap();
+    drop(disk);
+    let before = fake.overlay.seen().tables.len();
+    let rig = Rig::start(dir.path(), fake, "a").await;
+    rig.until_state(1, TaskState::Failed).await;
+    let error = rig.board.get(&task(1)).unwrap().report.error;
+    assert_eq!(error.as_deref(), Some("unhealthy: refused"));
+    assert_eq!(rig.fake.state.lock().unwrap().killed, [(container(1), 0)]);
+    let seen = rig.fake.overlay.seen();
+    let since = seen.tables.iter().skip(before);
+    let backends = since.flat_map(|tables| tables.groups.values().map(|group| group.backends.len()));
+    assert_eq!(backends.max(), Some(0), "not for a moment");
 }
 
 #[tokio::test]

@@ -55,17 +55,12 @@ impl Ending {
         }
     }
 
-    pub(super) fn unhealthy(exit: &Exit, output: &str) -> Self {
-        let shown: String = output.trim().chars().take(OUTPUT_SHOWN).collect();
-        let error = if shown.is_empty() {
-            "unhealthy: its check failed without a word".to_owned()
-        } else {
-            format!("unhealthy: {shown}")
-        };
+    /// It was stopped for `why`.
+    pub(super) fn unhealthy(exit: &Exit, why: &str) -> Self {
         Self {
             state: TaskState::Failed,
             message: "unhealthy",
-            error: Some(error),
+            error: Some(why.to_owned()),
             exit_code: Some(exit.code),
             at: Some(wall_of(exit.at)),
         }
@@ -114,6 +109,16 @@ impl Ending {
         report.exit_code = self.exit_code;
         report.wait = None;
         report.at = self.at;
+    }
+}
+
+/// What a check that failed too often wrote, for a user.
+pub(super) fn describe_unhealthy(output: &str) -> String {
+    let shown: String = output.trim().chars().take(OUTPUT_SHOWN).collect();
+    if shown.is_empty() {
+        "unhealthy: its check failed without a word".to_owned()
+    } else {
+        format!("unhealthy: {shown}")
     }
 }
 

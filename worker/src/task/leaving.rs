@@ -30,7 +30,7 @@ impl TaskMachine {
         }
         let memory = self.task.spec.container.limits.memory;
         let ending = match (&self.unhealthy, self.stop_wanted()) {
-            (Some(output), _) => Ending::unhealthy(exit, output),
+            (Some(why), _) => Ending::unhealthy(exit, why),
             (None, true) => Ending::asked(Some(exit)),
             (None, false) => Ending::of_exit(exit, memory, hint),
         };
@@ -47,10 +47,7 @@ impl TaskMachine {
             self.detach();
         }
         // Before the container goes: after a crash the task must not be made anew.
-        self.out.push(Output::Report {
-            report: self.report.clone(),
-            durable: true,
-        });
+        self.post(true);
         if !self.has_links() {
             self.remove();
         }
@@ -97,10 +94,7 @@ impl TaskMachine {
         self.was_running = false;
         self.report.next_attempt();
         // Durable: the container's name follows from the attempt, and must be known after a crash.
-        self.out.push(Output::Report {
-            report: self.report.clone(),
-            durable: true,
-        });
+        self.post(true);
         self.begin(now);
     }
 }

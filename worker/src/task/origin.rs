@@ -7,7 +7,7 @@ use super::io::{Link, Output, Report, StartedFacts, Step};
 use super::{Ending, Failure, Phase, TaskMachine};
 use crate::assignment::AssignedTask;
 use shoal_agent_runtime::Exit;
-use shoal_core::model::TaskState;
+use shoal_core::model::{DesiredState, TaskState, WaitCode};
 use std::time::Instant;
 
 /// Where a task is taken up.
@@ -23,6 +23,8 @@ pub enum Origin {
         attempt: u32,
         /// Was it reported as running?
         was_running: bool,
+        /// Why it was being stopped, though nobody wants it stopped.
+        failing: Option<String>,
         container: Found,
     },
 }
@@ -33,6 +35,16 @@ pub enum Found {
     Created,
     Running(StartedFacts),
     Exited(Exit),
+}
+
+/// Why it was being stopped when it was last told of, though nobody wants it stopped: it had failed its check, and is not
+/// to get connections again because the daemon was restarted meanwhile.
+pub fn failing(task: &AssignedTask, last: Option<&Report>) -> Option<String> {
+    let last = last.filter(|last| last.wait == Some(WaitCode::Stopping) && !last.state.is_terminal())?;
+    (task.desired < DesiredState::Shutdown).then(|| {
+        let why = last.error.clone();
+        why.unwrap_or_else(|| "it was being stopped when the daemon was restarted".to_owned())
+    })
 }
 
 /// Decides where a task is taken up. `booted`: the machine has started anew since the task was taken.
@@ -48,6 +60,7 @@ pub fn origin(task: &AssignedTask, last: Option<&Report>, found: Option<Found>, 
         Some(container) => Origin::Found {
             attempt,
             was_running: reported >= TaskState::Running,
+            failing: failing(task, last),
             container,
         },
         None if task.known.state.is_terminal() => Origin::Ended(Report {
@@ -77,10 +90,7 @@ impl TaskMachine {
             }
             Origin::Ended(_) => {
                 // Said again: the managers may not have heard it. The container may be left from a crash.
-                self.out.push(Output::Report {
-                    report: self.report.clone(),
-                    durable: false,
-                });
+                self.post(false);
                 if self.has_links() {
                     self.detach();
                 } else {
@@ -95,10 +105,12 @@ impl TaskMachine {
             }
             Origin::Found {
                 was_running,
+                failing,
                 container,
                 ..
             } => {
                 self.was_running = was_running;
+                self.unhealthy = failing;
                 self.take_up_container(container, now);
             }
         }
@@ -107,7 +119,10 @@ impl TaskMachine {
     fn take_up_container(&mut self, container: Found, now: Instant) {
         match container {
             // Creating again is idempotent and mends what a crash left half made.
-            Found::Created => self.begin(now),
+            Found::Created => {
+                self.unhealthy = None;
+                self.begin(now);
+            }
             Found::Running(facts) => {
                 self.up(facts);
                 self.out.push(Output::Do(Step::Inspect));

@@ -3,12 +3,15 @@
 //! Pure, a part of the task's machine. A task with a check is running once it was healthy; one that becomes
 //! unhealthy is stopped.
 
+use super::ending::describe_unhealthy;
 use super::{ImageFacts, Output, Phase, StartedFacts, Step, TaskMachine};
 use crate::health::{Health, HealthPlan, Probe, Verdict};
 use shoal_agent_runtime::Signal;
 use shoal_core::model::{TaskState, WaitCode};
 use std::time::{Duration, Instant};
 
+/// What is said of one that has failed its check, until it has ended.
+const UNHEALTHY: &str = "unhealthy, stopping";
 /// Docker's, where the service says nothing.
 const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 
@@ -31,6 +34,15 @@ impl TaskMachine {
         } else {
             Verdict::Starting
         };
+        if self.unhealthy.is_some() {
+            let state = match self.was_running {
+                true => TaskState::Running,
+                false => TaskState::Starting,
+            };
+            self.report.error.clone_from(&self.unhealthy);
+            self.tell(state, UNHEALTHY, Some(WaitCode::Stopping));
+            return self.fail(now);
+        }
         let started = self.started.unwrap_or(now);
         self.health = plan.map(|plan| Health::new(plan, started, verdict, now));
         self.tell_up();
@@ -87,7 +99,7 @@ impl TaskMachine {
         let before = health.verdict();
         let after = health.handle(probe, now);
         if after == Verdict::Unhealthy {
-            self.unhealthy = Some(health.last_output().to_owned());
+            self.unhealthy = Some(describe_unhealthy(health.last_output()));
             return self.fail(now);
         }
         if before != after {
@@ -117,12 +129,15 @@ impl TaskMachine {
             kill_at: now + grace,
             killed: false,
         };
-        let message = if self.unhealthy.is_some() {
-            "unhealthy, stopping"
+        if let Some(why) = self.unhealthy.clone() {
+            // On disk before its signal: after a crash meanwhile it would pass for a healthy one.
+            self.report.error = Some(why);
+            UNHEALTHY.clone_into(&mut self.report.message);
+            self.report.wait = Some(WaitCode::Stopping);
+            self.post(true);
         } else {
-            "stopping"
-        };
-        self.tell(self.report.state, message, Some(WaitCode::Stopping));
+            self.tell(self.report.state, "stopping", Some(WaitCode::Stopping));
+        }
         self.out.push(Output::Do(Step::Signal(self.stop_signal())));
     }
 

@@ -347,7 +347,7 @@ fn a_task_with_a_check_runs_once_healthy_and_fails_once_unhealthy() {
     bench.said("probe");
     bench.give(probe(&bench, 0));
     bench.said("running");
-    for expect in ["", "running signal SIGTERM"] {
+    for expect in ["", "running! signal SIGTERM"] {
         bench.later(Duration::from_secs(1));
         bench.said("probe");
         bench.give(probe(&bench, 1));
@@ -363,6 +363,7 @@ fn taken_up_from_the_shim_nothing_is_started_again() {
     let found = |was_running, container| Origin::Found {
         attempt: 0,
         was_running,
+        failing: None,
         container,
     };
     let up = || {
@@ -502,9 +503,34 @@ fn origins() {
         Origin::Found {
             attempt: 0,
             was_running: true,
+            failing: None,
             container: Found::Created
         }
     );
+}
+
+#[test]
+fn a_stop_that_nobody_asked_for_is_remembered() {
+    let mut last = Report {
+        state: TaskState::Running,
+        wait: Some(WaitCode::Stopping),
+        error: Some("unhealthy: refused".to_owned()),
+        ..Report::new(&Origin::Fresh)
+    };
+    let why = |task: &AssignedTask, last: &Report| failing(task, Some(last));
+    assert_eq!(why(&assigned(1), &last).as_deref(), Some("unhealthy: refused"));
+    let mut stopped = assigned(1);
+    stopped.desired = DesiredState::Shutdown;
+    assert_eq!(why(&stopped, &last), None, "that one is asked for");
+    last.error = None;
+    let expect = "it was being stopped when the daemon was restarted";
+    assert_eq!(why(&assigned(1), &last).as_deref(), Some(expect));
+    last.state = TaskState::Failed;
+    assert_eq!(why(&assigned(1), &last), None, "it has ended");
+    last.state = TaskState::Running;
+    last.wait = None;
+    assert_eq!(why(&assigned(1), &last), None);
+    assert_eq!(failing(&assigned(1), None), None);
 }
 
 #[test]

@@ -88,6 +88,7 @@ fn what_is_unhealthy_gets_no_connections_before_it_is_told_to_stop() {
     let found = Origin::Found {
         attempt: 0,
         was_running: true,
+        failing: None,
         container: Found::Running(StartedFacts {
             pid: 9,
             started: Instant::now(),
@@ -106,7 +107,7 @@ fn what_is_unhealthy_gets_no_connections_before_it_is_told_to_stop() {
     bench.steer(DesiredState::Shutdown);
     bench.said("");
     bench.give(Input::Withdrawn);
-    bench.said("running signal SIGTERM");
+    bench.said("running! signal SIGTERM");
     bench.end(exit(0));
     bench.said("detach failed!");
     // It ends by itself meanwhile.
@@ -115,6 +116,48 @@ fn what_is_unhealthy_gets_no_connections_before_it_is_told_to_stop() {
     bench.said("detach failed!");
     bench.give(Input::Withdrawn);
     bench.said("");
+}
+
+#[test]
+fn what_was_being_stopped_as_unhealthy_is_withdrawn_and_stopped_after_a_restart() {
+    let found = |container| Origin::Found {
+        attempt: 0,
+        was_running: true,
+        failing: Some("unhealthy: refused".to_owned()),
+        container,
+    };
+    let up = Found::Running(StartedFacts {
+        pid: 9,
+        started: Instant::now(),
+    });
+    let mut task = checked(1);
+    task.spec.container.network = NetworkMode::Networks;
+    let mut bench = Bench::new(task.clone(), found(up.clone()), Link::Lost);
+    let facts = ImageFacts {
+        stop_signal: Some(Signal::KILL),
+        ..ImageFacts::default()
+    };
+    bench.give(Input::Inspected(facts));
+    bench.said("watch inspect running withdraw");
+    let report = bench.machine.report();
+    assert_eq!(
+        (report.message.as_str(), report.wait),
+        ("unhealthy, stopping", Some(WaitCode::Stopping))
+    );
+    assert_eq!(bench.machine.health(), None, "it is not judged anew");
+    bench.give(Input::Withdrawn);
+    bench.said("running! signal SIGKILL");
+    assert_eq!(bench.error(), "unhealthy: refused");
+    bench.end(exit(137));
+    bench.said("detach failed!");
+    assert_eq!(bench.error(), "unhealthy: refused");
+    // It ended while there was no daemon.
+    let mut bench = Bench::new(task, found(Found::Exited(exit(0))), Link::Lost);
+    bench.said("detach failed!");
+    assert_eq!(bench.error(), "unhealthy: refused");
+    let mut unlinked = Bench::new(checked(1), found(up), Link::Lost);
+    unlinked.give(Input::Inspected(ImageFacts::default()));
+    unlinked.said("watch inspect running running! signal SIGTERM");
 }
 
 #[test]
@@ -151,6 +194,7 @@ fn taken_up_with_links_nothing_is_attached_again_and_an_end_is_told_to_the_netwo
     let found = |container| Origin::Found {
         attempt: 0,
         was_running: true,
+        failing: None,
         container,
     };
     let up = Found::Running(StartedFacts {
