@@ -150,7 +150,8 @@ impl TaskMachine {
     /// When `Input::Tick` is due.
     pub fn next_deadline(&self) -> Option<Instant> {
         match &self.phase {
-            Phase::Ready => self.hold_until.into_iter().chain(self.client.until()).min(),
+            // Its client is looked for once the delay has passed, and not before.
+            Phase::Ready => self.hold_until.or(self.client.until()),
             Phase::Refused(_) => self.hold_until,
             Phase::Up => self.health.as_ref().and_then(Health::next_deadline),
             Phase::Stopping { kill_at, .. } => Some(*kill_at),

@@ -110,9 +110,10 @@ impl TaskMachine {
         if self.stop_wanted() {
             return self.end(Ending::asked(None), now);
         }
-        let held = self.hold_until.is_some_and(|until| until > now);
+        // A delay that has passed is no deadline any more, even if the task is not wanted running yet.
+        self.hold_until = self.hold_until.filter(|until| *until > now);
+        let held = self.hold_until.is_some();
         if self.desired == DesiredState::Running && !held && !self.awaits_client(now) {
-            self.hold_until = None;
             self.phase = Phase::Checking;
             self.out.push(Output::Do(Step::CheckPorts));
         }

@@ -261,6 +261,35 @@ fn ready_is_held_until_wanted_and_until_its_delay_has_passed() {
 }
 
 #[test]
+fn a_deadline_that_has_passed_is_none() {
+    let mut task = assigned(1);
+    task.desired = DesiredState::Ready;
+    task.hold = Duration::from_secs(5);
+    let mut bench = Bench::fresh(task);
+    bench.give(Input::Fetched(Ok(ImageFacts::default())));
+    bench.give(Input::Created(Ok(())));
+    bench.later(Duration::from_secs(5));
+    assert_eq!(bench.machine.next_deadline(), None);
+    bench.said.clear();
+    bench.steer(DesiredState::Running);
+    bench.said("checkports");
+
+    // Held again while its client is waited for, it is not looked at before it is held no more.
+    let mut task = assigned(1);
+    let label = (AWAITS_CLIENT.to_owned(), String::new());
+    task.spec.container.labels.extend([label]);
+    let mut bench = Bench::fresh(task);
+    bench.give(Input::Fetched(Ok(ImageFacts::default())));
+    bench.give(Input::Created(Ok(())));
+    let hold = Duration::from_secs(60);
+    bench.give(Input::Steer {
+        desired: DesiredState::Running,
+        hold,
+    });
+    assert_eq!(bench.machine.next_deadline(), Some(bench.now + hold));
+}
+
+#[test]
 fn what_cannot_be_prepared_is_said_when_its_delay_has_passed() {
     let mut task = assigned(1);
     task.hold = Duration::from_secs(5);
