@@ -12,7 +12,7 @@ mod translation;
 pub(crate) use hub::{NetworkHub, Opening};
 pub use node_side::NodeSide;
 pub use overlay::Overlay;
-pub(crate) use status::{PortsTaken, keep_described, notes};
+pub(crate) use status::{PortsTaken, host_problems, keep_described, notes, watch_host};
 #[cfg(test)]
 pub(crate) use translation::{difference, whole};
 

@@ -9,7 +9,9 @@ use crate::dial::Dial;
 use crate::disk::{Disk, DiskError, Kept};
 use crate::local::{NodeFacts, WorkerView};
 use crate::name::task_of;
-use crate::network::{NetworkHub, NodeSide, Opening, Overlay, PortsTaken, has_links, keep_described};
+use crate::network::{
+    NetworkHub, NodeSide, Opening, Overlay, PortsTaken, has_links, keep_described, watch_host,
+};
 use crate::node_runtime::NodeRuntime;
 use crate::runtime::TaskRuntime;
 use crate::session::{SessionParts, keep_open};
@@ -93,7 +95,15 @@ impl Worker {
         let network = Arc::new(open_network(&config, &kept, &found, &node_runtime).await?);
         crash::reached("worker.open.3-network-open");
         let (ports, ports_told) = watch::channel(PortsTaken::default());
-        let keeping = keep_described(network.status(), description, ports);
+        let (host, of_host) = watch::channel(Vec::new());
+        let watching = watch_host(runtime.clone(), host);
+        let keeping = keep_described(network.status(), of_host, description, ports);
+        let keeping = async move {
+            tokio::select! {
+                () = keeping => {}
+                () = watching => {}
+            }
+        };
         let board = Arc::new(Board::default());
         let clients = Arc::new(Clients::default());
         let (link, linked) = watch::channel(Link::Lost);

@@ -3,7 +3,7 @@
 //! Called on the local socket; never changes anything.
 
 use super::{LocalService, refuse};
-use crate::network::notes;
+use crate::network::{host_problems, notes};
 use shoal_agent_runtime::{CgroupVersion, HostFacts};
 use shoal_api::v1::{self, ErrorCode};
 use tonic::Status;
@@ -37,7 +37,13 @@ impl LocalService {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..v1::InfoResponse::default()
         };
-        if let Some(worker) = self.worker.borrow().as_ref() {
+        let host = host_problems(&self.runtime).await;
+        let worker = self.worker.borrow().clone();
+        let network = worker.as_ref().map(|worker| worker.network.borrow().clone());
+        response
+            .warnings
+            .extend(notes(&host, &network.unwrap_or_default()));
+        if let Some(worker) = worker {
             let node = &worker.facts;
             response.node_id.clone_from(&node.node_id);
             response.cluster_id.clone_from(&node.cluster_id);
@@ -51,7 +57,6 @@ impl LocalService {
             response.state_directory = node.state_dir.display().to_string();
             response.run_directory = node.run_dir.display().to_string();
             response.description = Some(worker.description.borrow().clone().into());
-            response.warnings.extend(notes(&worker.network.borrow()));
             response.manager_address.clone_from(&worker.manager.borrow());
         }
         Ok(response)

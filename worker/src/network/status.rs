@@ -1,9 +1,10 @@
-//! What the node's network says of itself, for the managers, for tasks and for people.
+//! What the node's network and its host say of themselves, for the managers, for tasks and for people.
 //!
 //! Changes pass at a bounded rate: every change of the description is an entry in the managers' store.
 
 use super::node_side::range;
 use crate::assignment::AssignedTask;
+use shoal_agent_runtime::{HostProblem, Runtime};
 use shoal_core::model::{self, NodeDescription, NodeProblem};
 use shoal_overlay_net::desired::{PortKey, Protocol};
 use shoal_overlay_net::{HostRoute, NetStatus};
@@ -13,6 +14,8 @@ use tokio::sync::watch;
 
 /// A description is sent up at most so often.
 const PACE: Duration = Duration::from_secs(2);
+/// The host's problems are looked for so often: nobody waits for a word of them, and it costs nothing.
+const HOST_AGAIN: Duration = Duration::from_secs(60);
 /// Routes that are told: a host with more is a router of the internet, and its widest ones say the most.
 const MOST_ROUTES: usize = 1000;
 /// Problems that are told; a person works on the first. Their texts are bounded where they are made.
@@ -57,18 +60,39 @@ fn unpublished(why: &str) -> String {
     format!("a port is not published on this node: {why}")
 }
 
-/// Keeps the description and the list of taken ports as the network's status says; ends with the network.
+/// Keeps what is wrong with the host up to date. Nothing tells of it, so it is looked for now and then.
+pub(crate) async fn watch_host(runtime: Runtime, told: watch::Sender<Vec<NodeProblem>>) {
+    let mut again = tokio::time::interval(HOST_AGAIN);
+    loop {
+        again.tick().await;
+        let problems = host_problems(&runtime).await;
+        told.send_if_modified(|told| replace(told, problems));
+    }
+}
+
+/// What about the host takes away from what containers should have.
+pub(crate) async fn host_problems(runtime: &Runtime) -> Vec<NodeProblem> {
+    let problems = runtime.problems().await.into_iter();
+    let problems = problems.map(|HostProblem { what, remedy }| NodeProblem { what, remedy });
+    problems.collect()
+}
+
+/// Keeps the description and the list of taken ports as the network's status and the host's problems say; ends with the
+/// network.
 pub(crate) async fn keep_described(
     mut status: watch::Receiver<NetStatus>,
+    mut host: watch::Receiver<Vec<NodeProblem>>,
     description: watch::Sender<NodeDescription>,
     ports: watch::Sender<PortsTaken>,
 ) {
     loop {
+        let of_host = host.borrow_and_update().clone();
         let (routes, problems, taken) = {
             let now = status.borrow_and_update();
+            let problems = of_host.into_iter().chain(problems(&now));
             (
                 routes(&now.routes),
-                problems(&now),
+                problems.take(MOST_PROBLEMS).collect(),
                 PortsTaken(now.ports_taken.clone()),
             )
         };
@@ -79,8 +103,11 @@ pub(crate) async fn keep_described(
         if told {
             pass_ports(&mut status, &ports).await;
         }
-        if status.changed().await.is_err() {
-            return;
+        tokio::select! {
+            changed = status.changed() => if changed.is_err() {
+                return;
+            },
+            Ok(()) = host.changed() => {}
         }
     }
 }
@@ -138,12 +165,11 @@ fn problems(status: &NetStatus) -> Vec<NodeProblem> {
     all.take(MOST_PROBLEMS).collect()
 }
 
-/// For people who ask this node: one line each.
-pub(crate) fn notes(status: &NetStatus) -> Vec<String> {
-    let problems = problems(status);
-    let problems = problems
-        .iter()
-        .map(|problem| format!("{}; try: {}", problem.what, problem.remedy));
+/// For people who ask this node: one line each, the host's first.
+pub(crate) fn notes(host: &[NodeProblem], status: &NetStatus) -> Vec<String> {
+    let of_network = problems(status);
+    let problems = host.iter().chain(&of_network);
+    let problems = problems.map(|problem| format!("{}; try: {}", problem.what, problem.remedy));
     let ports = status.ports_taken.values().map(|why| unpublished(why));
     let lost = status.lost.iter();
     let lost = lost.map(|(id, why)| format!("the container {id} is not in its networks: {why}"));
@@ -182,14 +208,22 @@ mod tests {
         status.names = NamesState::Down { why };
     }
 
+    fn unconfined() -> NodeProblem {
+        NodeProblem {
+            what: "containers run without a profile".to_owned(),
+            remedy: "install apparmor".to_owned(),
+        }
+    }
+
     #[test]
     fn problems_come_with_what_would_help() {
         let mut status = status();
         down(&mut status);
         status.ports_taken = PortsTaken::of_tcp(80, "80/tcp is taken by nginx").0;
         assert_eq!(
-            notes(&status),
+            notes(&[unconfined()], &status),
             [
+                "containers run without a profile; try: install apparmor",
                 "a firewall drops; try: nft insert",
                 "containers have no names: no such file; try: look into the log",
                 "a port is not published on this node: 80/tcp is taken by nginx",
@@ -225,7 +259,8 @@ mod tests {
         let (network, told) = watch::channel(status());
         let (description, mut described) = watch::channel(NodeDescription::default());
         let (ports, mut taken) = watch::channel(PortsTaken::default());
-        let keeping = tokio::spawn(keep_described(told, description, ports));
+        let (host, of_host) = watch::channel(Vec::new());
+        let keeping = tokio::spawn(keep_described(told, of_host, description, ports));
         described.changed().await.unwrap();
         assert_eq!(described.borrow_and_update().routes.len(), 2);
         network.send_modify(|status| {
@@ -238,7 +273,11 @@ mod tests {
             "not so soon after the one before"
         );
         described.changed().await.unwrap();
-        assert_eq!(described.borrow().problems.len(), 2);
+        assert_eq!(described.borrow_and_update().problems.len(), 2);
+        host.send_replace(vec![unconfined()]);
+        described.changed().await.unwrap();
+        let problems = described.borrow().problems.clone();
+        assert_eq!((problems.len(), &problems[0]), (3, &unconfined()));
         drop(network);
         keeping.await.unwrap();
     }
