@@ -136,6 +136,17 @@ impl Logs {
         Ok(futures::stream::unfold(state, Following::next))
     }
 
+    /// The containers whose logs are here, in no order.
+    pub async fn list(&self) -> std::io::Result<Vec<ContainerId>> {
+        let mut directories = tokio::fs::read_dir(&self.directory).await?;
+        let mut found = Vec::new();
+        while let Some(entry) = directories.next_entry().await? {
+            // What bears no container's name is nobody's log.
+            found.extend(entry.file_name().to_str().and_then(|name| name.parse().ok()));
+        }
+        Ok(found)
+    }
+
     /// Takes the log of a container away. Nothing to take away is fine.
     pub async fn forget(&self, id: &ContainerId) -> std::io::Result<()> {
         match tokio::fs::remove_dir_all(self.directory(id)).await {

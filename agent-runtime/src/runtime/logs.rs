@@ -23,6 +23,11 @@ impl Runtime {
         self.stored_logs().read(query, Box::pin(ended)).await
     }
 
+    /// The containers whose logs are here, in no order; theirs too that are gone.
+    pub async fn logged(&self) -> std::io::Result<Vec<ContainerId>> {
+        self.stored_logs().list().await
+    }
+
     /// Takes a log away. Nothing to take away is fine.
     pub async fn forget_logs(&self, id: &ContainerId) -> std::io::Result<()> {
         self.stored_logs().forget(id).await
