@@ -196,6 +196,12 @@ impl Disk {
         self.write(ops).await
     }
 
+    /// The logs of these containers begin to age.
+    pub async fn note_logs(&self, containers: &[ContainerId], at: WallTime) -> Result<(), DiskError> {
+        let ops = containers.iter().map(|id| put(Tree::Logs, id.as_str(), &at));
+        self.write(ops.collect()).await
+    }
+
     /// The logs are forgotten.
     pub async fn forget_logs(&self, containers: &[ContainerId]) -> Result<(), DiskError> {
         let ops = containers

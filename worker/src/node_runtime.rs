@@ -44,6 +44,21 @@ impl NodeRuntime {
     }
 }
 
+impl NodeRuntime {
+    /// The anonymous volumes of a container whose task is not known any more.
+    async fn volumes_of(&self, id: &ContainerId) -> Vec<String> {
+        let listed = self.runtime.volumes().list().await;
+        let listed = listed.unwrap_or_else(|error| {
+            tracing::warn!(error = %chain(&error), "volumes cannot be listed, anonymous ones of no task stay");
+            Vec::new()
+        });
+        let names = listed.into_iter().map(|volume| volume.name);
+        names
+            .filter(|name| translate::is_anonymous_of(id, name))
+            .collect()
+    }
+}
+
 fn failed(error: &dyn std::error::Error) -> Failure {
     Failure::new(chain(error))
 }
@@ -175,10 +190,11 @@ impl TaskRuntime for NodeRuntime {
 
     async fn remove(&self, id: &ContainerId, task: Option<&AssignedTask>) -> Result<(), Failure> {
         self.runtime.remove(id).await.map_err(|error| failed(&error))?;
-        for volume in task
-            .map(|task| translate::anonymous_volumes(id, task))
-            .unwrap_or_default()
-        {
+        let volumes = match task {
+            Some(task) => translate::anonymous_volumes(id, task),
+            None => self.volumes_of(id).await,
+        };
+        for volume in volumes {
             if let Err(error) = self.runtime.volumes().remove(&volume, &[]).await {
                 tracing::debug!(volume, error = %chain(&error), "an anonymous volume stays");
             }
@@ -200,6 +216,13 @@ impl TaskRuntime for NodeRuntime {
             (status.id, found)
         });
         Ok(found.collect())
+    }
+
+    async fn logged(&self) -> Vec<ContainerId> {
+        self.runtime.logged().await.unwrap_or_else(|error| {
+            tracing::warn!(error = %chain(&error), "logs cannot be listed, those of no task stay");
+            Vec::new()
+        })
     }
 
     async fn forget_logs(&self, id: &ContainerId) {

@@ -31,11 +31,14 @@ pub trait TaskRuntime: Send + Sync + 'static {
     fn kill(&self, id: &ContainerId, signal: Signal) -> impl Future<Output = Result<(), Failure>> + Send;
     fn wait(&self, id: &ContainerId) -> impl Future<Output = Result<Exit, Failure>> + Send;
     fn probe(&self, id: &ContainerId, plan: &HealthPlan) -> impl Future<Output = Probe> + Send;
+    /// Takes a container away, and its anonymous volumes: those that `task` names, without it all that bear its name.
     fn remove(
         &self,
         id: &ContainerId,
         task: Option<&AssignedTask>,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
     fn list(&self) -> impl Future<Output = Result<Vec<(ContainerId, Found)>, Failure>> + Send;
+    /// The containers whose logs are here.
+    fn logged(&self) -> impl Future<Output = Vec<ContainerId>> + Send;
     fn forget_logs(&self, id: &ContainerId) -> impl Future<Output = ()> + Send;
 }

@@ -4,6 +4,7 @@
 //! begun, and its tables are in force before a task of it is stopped; what is to be stopped is stopped even where the
 //! disk is full. A keeper that panics costs its own task, which then is said to have failed.
 
+mod leftovers;
 mod old_logs;
 
 use crate::assignment::{AssignmentSet, AssignmentUpdate, Position, Touched, UpdateRefusal};
@@ -114,6 +115,7 @@ impl<R: TaskRuntime> Supervisor<R> {
 
     /// Takes up what is on disk, then follows the managers until the last sender is dropped.
     pub(crate) async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
+        self.retire_unassigned().await;
         self.reconcile(None).await;
         crash::reached("worker.open.4-taken-up");
         self.booted = false;
@@ -163,6 +165,7 @@ impl<R: TaskRuntime> Supervisor<R> {
         if full {
             self.complete = true;
             self.shared.board.compare(&self.set);
+            self.note_stray_logs().await;
         }
         let containers = match full {
             true => self.containers().await,
@@ -305,29 +308,6 @@ impl<R: TaskRuntime> Supervisor<R> {
         self.reconcile(None).await;
     }
 
-    async fn retire(&mut self, id: &TaskId) {
-        let attempt = self
-            .shared
-            .board
-            .get(id)
-            .map_or(0, |posted| posted.report.attempt);
-        let containers: Vec<ContainerId> = (0..=attempt)
-            .filter_map(|attempt| container_of(id, attempt))
-            .collect();
-        let now = clock::wall();
-        if let Err(error) = self.shared.disk.retire(id, &containers, now).await {
-            tracing::warn!(task = %id, error = %chain(&error), "a task's end is not on disk");
-        }
-        crash::reached("worker.forget.2-on-disk");
-        self.logs
-            .extend(containers.into_iter().map(|container| (container, now)));
-        self.shared.board.forget(id);
-        self.shared.network.forget(id);
-        self.shared.clients.forget(id);
-        self.entries.remove(id);
-        crash::reached("worker.forget.3-off-the-board");
-    }
-
     /// Its own handling is broken: the task has failed, its container goes, the worker goes on.
     async fn keeper_panicked(&mut self, id: &TaskId, text: &str) {
         tracing::error!(task = %id, text, "handling a task panicked");
@@ -354,16 +334,6 @@ impl<R: TaskRuntime> Supervisor<R> {
         self.reports.insert(id.clone(), report);
         // Reconciling takes it up anew, as ended, which removes the container.
         self.entries.remove(id);
-    }
-
-    fn remove_orphan(&self, container: ContainerId) {
-        let runtime = Arc::clone(&self.shared.runtime);
-        tracing::info!(%container, "removing a container of no task");
-        tokio::spawn(async move {
-            if let Err(failure) = runtime.remove(&container, None).await {
-                tracing::warn!(%container, reason = failure.message, "a container of no task stays");
-            }
-        });
     }
 
     async fn sweep(&mut self) {

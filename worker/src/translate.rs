@@ -83,6 +83,14 @@ pub fn anonymous_volumes(id: &ContainerId, task: &AssignedTask) -> Vec<String> {
         .collect()
 }
 
+/// Is a volume one that goes with the container, whatever its task was?
+pub fn is_anonymous_of(id: &ContainerId, volume: &str) -> bool {
+    let place = volume
+        .strip_prefix(id.as_str())
+        .and_then(|rest| rest.strip_prefix('-'));
+    place.is_some_and(|place| place.parse::<usize>().is_ok())
+}
+
 /// Host directories that are to be made before they are mounted.
 pub fn directories_to_make(task: &AssignedTask) -> Vec<PathBuf> {
     let mounts = task.spec.container.mounts.iter();
@@ -327,6 +335,11 @@ mod tests {
                 ("", "/dev/shm", "mode=1777,size=4096".to_owned()),
             ]
         );
+        assert!(is_anonymous_of(&id, &anonymous));
+        let of_another = container_of(&task.id, 3).unwrap();
+        for named in ["data".to_owned(), format!("{of_another}-2"), format!("{id}-data")] {
+            assert!(!is_anonymous_of(&id, &named), "{named}");
+        }
         assert_eq!(anonymous_volumes(&id, &task), [anonymous]);
         assert_eq!(directories_to_make(&task), [PathBuf::from("/srv")]);
     }

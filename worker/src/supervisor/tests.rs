@@ -1,5 +1,7 @@
 //! The supervisor on a fake runtime: the shell's promises, without a container.
 
+mod leftovers;
+
 use super::*;
 use crate::assignment::AssignedTask;
 use crate::health::{HealthPlan, Probe};
@@ -34,6 +36,7 @@ struct FakeState {
     starts: u32,
     removed: BTreeSet<ContainerId>,
     killed: Vec<Killed>,
+    logged: Vec<ContainerId>,
 }
 
 /// What was in force when a stop signal was sent.
@@ -142,6 +145,9 @@ impl TaskRuntime for Fake {
         });
         let there = running.chain(ended).filter(|(id, _)| !state.removed.contains(id));
         Ok(there.collect())
+    }
+    async fn logged(&self) -> Vec<ContainerId> {
+        self.state.lock().unwrap().logged.clone()
     }
     async fn forget_logs(&self, _: &ContainerId) {}
 }
