@@ -11,8 +11,12 @@ use crate::crash;
 use crate::disk::Disk;
 use crate::name::container_of;
 use crate::network::{NetworkHub, PortsTaken};
+use crate::pulling;
 use crate::runtime::TaskRuntime;
-use crate::task::{AttachFailure, Input, Link, Origin, Output, Report, Step, TaskMachine, awaits_client};
+use crate::task::{
+    AttachFailure, Failure, ImageFacts, Input, Link, Origin, Output, Report, Step, TaskMachine, awaits_client,
+};
+use shoal_agent_runtime::image::Progress;
 use shoal_agent_runtime::{ContainerId, Exit, ExitReason};
 use shoal_core::model::{DesiredState, TaskId, WallTime};
 use std::any::Any;
@@ -61,6 +65,8 @@ struct Keeper<R> {
     task: Arc<AssignedTask>,
     container: ContainerId,
     steps: JoinSet<Input>,
+    /// Given to steps that say more than their result.
+    news: mpsc::Sender<Input>,
     fetch: Option<AbortHandle>,
     posted: Option<(u32, shoal_core::model::TaskState, WallTime)>,
     /// The attempt whose container was made, and when.
@@ -86,12 +92,14 @@ pub(crate) async fn keep<R: TaskRuntime>(
     let Some(container) = container_of(&id, machine.attempt()) else {
         return id;
     };
+    let (news, mut said) = mpsc::channel(1);
     let mut keeper = Keeper {
         shared,
         machine,
         task: Arc::new(task),
         container,
         steps: JoinSet::new(),
+        news,
         fetch: None,
         posted: None,
         created,
@@ -116,6 +124,7 @@ pub(crate) async fn keep<R: TaskRuntime>(
                 Some(input) => input,
                 None => continue,
             },
+            Some(input) = said.recv() => input,
             // Handled below; the tick that wakes it does no harm.
             Ok(()) = changed(&mut link) => Input::Tick,
             Ok(()) = ports.changed() => Input::PortTaken(ports.borrow_and_update().of(&keeper.task)),
@@ -243,6 +252,7 @@ impl<R: TaskRuntime> Keeper<R> {
         tracing::debug!(task = %self.task.id, ?step, "a step begins");
         let runtime = Arc::clone(&self.shared.runtime);
         let network = Arc::clone(&self.shared.network);
+        let news = self.news.clone();
         let (task, id) = (Arc::clone(&self.task), self.container.clone());
         let attempt = self.machine.attempt();
         let fetching = step == Step::Fetch;
@@ -250,6 +260,7 @@ impl<R: TaskRuntime> Keeper<R> {
             let hands = Hands {
                 runtime: &*runtime,
                 network: &network,
+                news: &news,
             };
             carry_out(hands, step, &task, &id, attempt).await
         });
@@ -263,6 +274,8 @@ impl<R: TaskRuntime> Keeper<R> {
 struct Hands<'a, R> {
     runtime: &'a R,
     network: &'a NetworkHub,
+    /// For what is worth a word before the step is done.
+    news: &'a mpsc::Sender<Input>,
 }
 
 async fn carry_out<R: TaskRuntime>(
@@ -276,10 +289,14 @@ async fn carry_out<R: TaskRuntime>(
         crash::reached(point);
     }
     let after = after(&step);
-    let Hands { runtime, network } = hands;
+    let Hands {
+        runtime,
+        network,
+        news,
+    } = hands;
     let input = match step {
         Step::Look => Input::Looked(runtime.has_image(task).await),
-        Step::Fetch => Input::Fetched(runtime.fetch(task).await),
+        Step::Fetch => Input::Fetched(fetch(runtime, news, task).await),
         Step::Inspect => Input::Inspected(runtime.inspect(task).await),
         Step::Create => Input::Created(runtime.create(id, task, attempt).await),
         Step::Attach => Input::Attached(attach(runtime, network, task, id).await),
@@ -349,6 +366,20 @@ fn after(step: &Step) -> Option<&'static str> {
         Step::Detach => Some("worker.detach.2-done"),
         Step::Remove => Some("worker.remove.2-done"),
         Step::Look | Step::Inspect | Step::Probe(_) | Step::Admit | Step::Withdraw => None,
+    }
+}
+
+/// Fetches, and tells now and then how far that is.
+async fn fetch<R: TaskRuntime>(
+    runtime: &R,
+    news: &mpsc::Sender<Input>,
+    task: &AssignedTask,
+) -> Result<ImageFacts, Failure> {
+    let (progress, events) = Progress::channel();
+    tokio::select! {
+        biased;
+        result = runtime.fetch(task, &progress) => result,
+        never = pulling::tell(events, &task.spec.container.image, news) => match never {},
     }
 }
 

@@ -18,6 +18,7 @@ pub mod name;
 pub mod network;
 pub mod node_runtime;
 pub mod ports;
+mod pulling;
 pub mod reconcile;
 pub mod runtime;
 mod session;

@@ -71,7 +71,7 @@ impl TaskRuntime for NodeRuntime {
         }
     }
 
-    async fn fetch(&self, task: &AssignedTask) -> Result<ImageFacts, Failure> {
+    async fn fetch(&self, task: &AssignedTask, progress: &Progress) -> Result<ImageFacts, Failure> {
         let image = translate::pinned(task)?;
         if let Some(facts) = self.facts(&image.digest).await {
             return Ok(facts);
@@ -79,7 +79,7 @@ impl TaskRuntime for NodeRuntime {
         let reference: Reference = image.reference.parse().map_err(|error| failed(&error))?;
         let digest: Digest = image.digest.parse().map_err(|error| failed(&error))?;
         let pinned = reference.with_digest(digest);
-        let pulled = self.runtime.images().pull(&pinned, &Progress::none()).await;
+        let pulled = self.runtime.images().pull(&pinned, progress).await;
         pulled.map_err(|error| {
             Failure::new(format!(
                 "image {} ({}) is not on this node and could not be pulled: {}",

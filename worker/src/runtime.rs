@@ -5,6 +5,7 @@
 use crate::assignment::AssignedTask;
 use crate::health::{HealthPlan, Probe};
 use crate::task::{Failure, Found, ImageFacts, StartedFacts};
+use shoal_agent_runtime::image::Progress;
 use shoal_agent_runtime::{ContainerId, Exit, Signal};
 use std::future::Future;
 use std::path::PathBuf;
@@ -13,8 +14,12 @@ use std::path::PathBuf;
 pub trait TaskRuntime: Send + Sync + 'static {
     /// Is the task's image here, whole?
     fn has_image(&self, task: &AssignedTask) -> impl Future<Output = bool> + Send;
-    /// Pulls the task's image unless it is here. May be dropped at any point.
-    fn fetch(&self, task: &AssignedTask) -> impl Future<Output = Result<ImageFacts, Failure>> + Send;
+    /// Pulls the task's image unless it is here, telling how far it is. May be dropped at any point.
+    fn fetch(
+        &self,
+        task: &AssignedTask,
+        progress: &Progress,
+    ) -> impl Future<Output = Result<ImageFacts, Failure>> + Send;
     /// What the image says; its default where it is not here any more.
     fn inspect(&self, task: &AssignedTask) -> impl Future<Output = ImageFacts> + Send;
     fn create(

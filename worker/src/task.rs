@@ -172,6 +172,7 @@ impl TaskMachine {
         match input {
             Input::Steer { desired, hold } => self.steer(desired, hold, now),
             Input::Looked(here) => self.looked(here),
+            Input::Pulling(sentence) => self.pulling(&sentence),
             Input::Fetched(result) => self.fetched(result, now),
             Input::Inspected(image) => self.inspected(image, now),
             Input::Created(result) => self.created(result, now),

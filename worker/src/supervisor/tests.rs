@@ -9,6 +9,7 @@ use crate::task::{Failure, ImageFacts, StartedFacts};
 use crate::testing::network::{NET, Sketch, node, task};
 use crate::testing::overlay::{FakeOverlay, hub_without};
 use crate::testing::{assigned, linked};
+use shoal_agent_runtime::image::Progress;
 use shoal_agent_runtime::{Exit, ExitReason, Signal};
 use shoal_core::dispatcher::TablesDiff;
 use shoal_core::model::{Slot, WaitCode};
@@ -64,7 +65,7 @@ impl TaskRuntime for Fake {
     async fn has_image(&self, task: &AssignedTask) -> bool {
         !["missing", "slow", "panics"].contains(&task.spec.container.image.as_str())
     }
-    async fn fetch(&self, task: &AssignedTask) -> Result<ImageFacts, Failure> {
+    async fn fetch(&self, task: &AssignedTask, _: &Progress) -> Result<ImageFacts, Failure> {
         match task.spec.container.image.as_str() {
             "missing" => Err(Failure::new("no such image")),
             "slow" => std::future::pending().await,

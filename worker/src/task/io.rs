@@ -19,6 +19,8 @@ pub enum Input {
     },
     /// Is the image here?
     Looked(bool),
+    /// How far the fetch is, where that is worth a word.
+    Pulling(String),
     Fetched(Result<ImageFacts, Failure>),
     Inspected(ImageFacts),
     PortsChecked(Result<(), Failure>),

@@ -33,6 +33,12 @@ impl TaskMachine {
         self.out.push(Output::Do(Step::Fetch));
     }
 
+    pub(super) fn pulling(&mut self, sentence: &str) {
+        if self.phase == Phase::Fetching {
+            self.tell(TaskState::Preparing, sentence, Some(WaitCode::ImagePull));
+        }
+    }
+
     pub(super) fn fetched(&mut self, result: Result<ImageFacts, Failure>, now: Instant) {
         if self.phase != Phase::Fetching {
             return;

@@ -227,6 +227,22 @@ fn only_an_image_that_is_pulled_is_waited_for() {
         bench.give(Input::Fetched(Ok(ImageFacts::default())));
         assert_eq!(bench.machine.report().wait, None);
     }
+    // How far it is: said while it is waited for, and not after.
+    let mut bench = Bench::fresh(assigned(1));
+    bench.give(Input::Looked(false));
+    let news = || Input::Pulling("pulling web:1: 1 of 9 MB".to_owned());
+    bench.said.clear();
+    bench.give(news());
+    bench.said("preparing");
+    let report = bench.machine.report();
+    assert_eq!(
+        (report.message.as_str(), report.wait),
+        ("pulling web:1: 1 of 9 MB", Some(WaitCode::ImagePull))
+    );
+    bench.give(Input::Fetched(Ok(ImageFacts::default())));
+    bench.said.clear();
+    bench.give(news());
+    bench.said("");
     // Not wanted any more while it was looked for.
     let mut bench = Bench::fresh(assigned(1));
     bench.said.clear();
