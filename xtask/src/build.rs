@@ -22,6 +22,16 @@ pub(crate) struct BuildArgs {
 /// Static linking makes the shim's memory its own and small; fixed addresses spare it the relocations.
 const STATIC_FLAGS: &str = "-C target-feature=+crt-static -C relocation-model=static";
 
+/// The packages of `shoal`, `shoald` and `shoal-net`.
+pub(crate) const PRODUCT: [&str; 6] = [
+    "--package",
+    "shoal-cli",
+    "--package",
+    "shoal-node",
+    "--package",
+    "shoal-overlay-net",
+];
+
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
 /// Builds and returns the folder.
@@ -56,8 +66,8 @@ pub(crate) fn run(args: &BuildArgs) -> Result<PathBuf> {
 }
 
 fn build_daemon_and_client(args: &BuildArgs, dev: bool) -> Result<()> {
-    let mut command = cargo(["build", "--package", "shoal-cli", "--package", "shoal-node"]);
-    command.args(["--package", "shoal-overlay-net"]);
+    let mut command = cargo(["build"]);
+    command.args(PRODUCT);
     if !dev {
         command.arg("--release");
     }

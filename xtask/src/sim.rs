@@ -3,9 +3,13 @@
 //! The simulator itself is part of the manager's crate, where the machine is; a failing seed is its
 //! own reproduction.
 
-use crate::command::{cargo, run as run_command};
+use crate::{
+    build::PRODUCT,
+    command::{cargo, root, run as run_command},
+};
 use anyhow::Result;
 use clap::Args;
+use std::{path::PathBuf, process::Command};
 
 #[derive(Args)]
 pub(crate) struct SimArgs {
@@ -24,9 +28,8 @@ pub(crate) struct SimArgs {
 }
 
 pub(crate) fn run(args: &SimArgs) -> Result<()> {
-    let mut command = cargo(["run", "--release", "--package", "shoal-manager"]);
     // One build for both: no bug is there until one is named.
-    command.args(["--features", "planted-bugs", "--bin", "shoal-sim", "--"]);
+    let mut command = Command::new(build("planted-bugs")?);
     if args.planted {
         command.arg("--planted");
     }
@@ -35,6 +38,17 @@ pub(crate) fn run(args: &SimArgs) -> Result<()> {
         .arg(args.seeds.to_string())
         .arg("--start")
         .arg(args.start.to_string());
-    command.args(&args.rest);
+    command.args(&args.rest).current_dir(root());
     run_command(command)
+}
+
+/// Builds it with a feature of the manager's; gives the program. Named together with the packages of the product, so that
+/// the crates below it have the same features as there, and are compiled once for both.
+pub(crate) fn build(feature: &str) -> Result<PathBuf> {
+    let mut command = cargo(["build", "--release", "--bin", "shoal-sim"]);
+    command.args(["--package", "shoal-manager", "--features"]);
+    command.arg(format!("shoal-manager/{feature}"));
+    command.args(PRODUCT);
+    run_command(command)?;
+    Ok(root().join("target/release/shoal-sim"))
 }

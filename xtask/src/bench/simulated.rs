@@ -3,20 +3,14 @@
 //! The simulator measures itself; this hands its figure on.
 
 use super::report::{Better, Figure, Report};
-use crate::command::cargo;
+use crate::sim;
 use anyhow::{Context, Result, bail};
+use std::process::Command;
 
 pub(crate) fn measure(report: &mut Report) -> Result<()> {
-    let mut command = cargo([
-        "run",
-        "--release",
-        "--package",
-        "shoal-manager",
-        "--features",
-        "sim",
-    ]);
-    command.args(["--bin", "shoal-sim", "--", "--placements"]);
-    let output = command.output().context("cannot run the simulator")?;
+    let mut command = Command::new(sim::build("sim")?);
+    let output = command.arg("--placements").output();
+    let output = output.context("cannot run the simulator")?;
     if !output.status.success() {
         bail!("shoal-sim: {}", String::from_utf8_lossy(&output.stderr));
     }
