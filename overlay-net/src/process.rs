@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep_until};
 
 use self::diff::Told;
 pub(crate) use self::diff::without_ports;
-pub(crate) use self::end::{NAME_OF_OLD, all as end};
+pub(crate) use self::end::{NAME, NAME_OF_OLD, all as end};
 use self::link::Link;
 use crate::desired::{EndpointId, PortKey, Tables, Tag};
 use crate::engine::{NamesState, REASON_MOST, line};
@@ -324,7 +324,13 @@ impl Process {
             };
             self.starts.push(Instant::now());
             match start::hand_over(&self.place, link, successor).await {
-                Ok(link) => return Ok(link),
+                Ok(link) if link.pid() == successor => return Ok(link),
+                Ok(link) if link.version() == VERSION => {
+                    let log = self.place.log.display();
+                    tracing::error!(%log, "the new shoal-net ended before it took over; the one that is there goes on");
+                    return Ok(link);
+                }
+                Ok(_older) => tracing::error!("the new shoal-net ended before it took over"),
                 Err(error) => tracing::error!(%error, "shoal-net could not be replaced without a gap"),
             }
         }

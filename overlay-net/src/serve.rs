@@ -36,7 +36,7 @@ use self::ports::Ports;
 use crate::desired::{EndpointId, PortKey};
 use crate::message::{Asker, Reply, Request, Update, VERSION};
 use crate::namespace::NamespaceId;
-use crate::process::NAME_OF_OLD;
+use crate::process::{NAME, NAME_OF_OLD};
 
 /// How often it is looked whether containers are gone and ports are free: what a container leaves is kept alive by our
 /// sockets for so long, if nobody says that it ended.
@@ -303,7 +303,10 @@ impl Serve {
         for (key, sockets) in self.ports.descriptors() {
             all.push((Item::Port(key, sockets.len()), sockets));
         }
-        match handover::give(&to, all) {
+        // Before anything is given: whoever ends the process that serves, since its successor does not, finds it by its
+        // name, and must leave one alone that has only its connections left.
+        rustix::thread::set_name(NAME_OF_OLD)?;
+        match handover::give(&to, all).and_then(|()| handover::until_read(&to)) {
             Ok(()) => Ok(Some(to)),
             Err(error) => {
                 tracing::error!(%error, "the successor could not be given what it needs");
@@ -315,12 +318,14 @@ impl Serve {
     /// Sees to its end what is under way, while the successor has everything else.
     async fn drain(self, successor: UnixStream, predecessor: Option<UnixStream>) -> io::Result<()> {
         tracing::info!("a successor has taken over");
-        rustix::thread::set_name(NAME_OF_OLD)?;
+        // Nothing is held by who only has connections left: a port that the successor lets go of is free then.
+        drop(self.adopted);
+        let mut tasks: Vec<_> = self.endpoints.into_values().map(Endpoint::let_go).collect();
+        tasks.extend(self.ports.let_go());
         let rest = async {
-            for (_, endpoint) in self.endpoints {
-                endpoint.drain().await;
+            for mut tasks in tasks {
+                while tasks.join_next().await.is_some() {}
             }
-            self.ports.drain().await;
         };
         tokio::select! {
             () = rest => Ok(()),
@@ -343,3 +348,4 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+                rustix::thread::set_name(NAME)?;

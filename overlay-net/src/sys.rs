@@ -1,7 +1,7 @@
 //! What the kernel offers on sockets and no safe wrapper does: options of netlink sockets, and the tables of
-//! `iptables-legacy`, which are read as options of any socket.
+//! `iptables-legacy`, which are read as options of any socket, and how much of what was sent waits.
 //!
-//! Called where a netlink socket is opened, and by `xtables`.
+//! Called where a netlink socket is opened, by `xtables`, and where a process hands over.
 
 #![expect(unsafe_code, reason = "no safe wrapper knows these socket options")]
 
@@ -86,6 +86,19 @@ pub(crate) fn get_filter_option(
     };
     if result == 0 {
         Ok(usize::try_from(length).unwrap_or_default())
+    } else {
+        Err(last_error())
+    }
+}
+
+/// How much of what was sent by a socket of this machine's own was not read yet (`SIOCOUTQ`).
+pub(crate) fn unread(socket: impl AsFd) -> Result<usize, Errno> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open for as long as it is borrowed, and this request writes one int, which lives until
+    // the call returns.
+    let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result == 0 {
+        Ok(usize::try_from(bytes).unwrap_or_default())
     } else {
         Err(last_error())
     }

@@ -20,6 +20,8 @@ fn main() -> ExitCode {
         .with_writer(io::stderr)
         .with_ansi(false)
         .with_target(false)
+        // What cannot be written is lost: the library would say so on the same stream, and panic when that fails.
+        .log_internal_errors(false)
         .init();
     match run() {
         Ok(()) => ExitCode::SUCCESS,

@@ -18,7 +18,7 @@ use crate::message::{Request, frame};
 /// How long it may take to end by itself.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// What it is called while it serves.
-const NAME: &CStr = c"shoal-net";
+pub(crate) const NAME: &CStr = c"shoal-net";
 /// What it is called when a successor has taken over and it still has connections to see to their end.
 pub(crate) const NAME_OF_OLD: &CStr = c"shoal-net-old";
 
@@ -33,6 +33,15 @@ pub(super) fn hanging(place: &Place) -> io::Result<()> {
         kill(&process)?;
     }
     Ok(())
+}
+
+/// Ends one, whatever it is at.
+pub(super) fn one(place: &Place, pid: u32) -> io::Result<()> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    match pid.and_then(|pid| held(place, pid, &[NAME])) {
+        Some(process) => kill(&process),
+        None => Ok(()),
+    }
 }
 
 /// Ends it and all its predecessors.

@@ -12,6 +12,9 @@ use tokio::net::UnixStream;
 use super::patience::attended;
 use crate::message::{Frames, Reply, Request, VERSION, frame};
 
+/// A greeting's answer never changes, and has eleven bytes at most.
+const HELLO_MOST: usize = 64;
+
 #[derive(Debug)]
 pub(super) struct Link {
     stream: UnixStream,
@@ -33,7 +36,7 @@ impl Link {
             };
             let hello = frame(&Request::Hello { version: VERSION })?;
             link.stream.write_all(&hello).await?;
-            match link.next().await? {
+            match link.first().await? {
                 Reply::Hello { version, pid } => Ok(Self { pid, version, ..link }),
                 other => Err(io::Error::other(format!("greeted with {other:?}"))),
             }
@@ -49,6 +52,23 @@ impl Link {
     /// Of what it understands.
     pub(super) fn version(&self) -> u32 {
         self.version
+    }
+
+    /// The first reply, and not a byte of what comes after it: that may be a successor's to read.
+    async fn first(&mut self) -> io::Result<Reply> {
+        let mut header = [0; 4];
+        self.stream.read_exact(&mut header).await?;
+        let length = usize::try_from(u32::from_le_bytes(header)).unwrap_or(usize::MAX);
+        if length > HELLO_MOST {
+            return Err(io::Error::other(format!("greeted with {length} bytes")));
+        }
+        let mut reply = [0; HELLO_MOST];
+        self.stream.read_exact(&mut reply[..length]).await?;
+        let input = self.frames.input();
+        input.extend_from_slice(&header);
+        input.extend_from_slice(&reply[..length]);
+        let reply = self.frames.take()?;
+        reply.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
     /// The next reply. Nothing is lost if it is not waited for.
@@ -81,5 +101,39 @@ impl Link {
     /// The connection, for a successor to read on.
     pub(super) fn descriptor(&self) -> io::Result<OwnedFd> {
         self.stream.as_fd().try_clone_to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Link;
+    use crate::message::{Reply, VERSION, frame};
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    #[tokio::test]
+    async fn nothing_is_read_beyond_the_greeting() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let opened = tokio::spawn(async move { Link::open(&path, &[]).await });
+        let (mut there, _) = tokio::task::spawn_blocking(move || listener.accept())
+            .await
+            .unwrap()
+            .unwrap();
+        let hello = Reply::Hello {
+            version: VERSION,
+            pid: 7,
+        };
+        let after = frame(&Reply::Taken(Vec::new())).unwrap();
+        let both = [frame(&hello).unwrap(), after.clone()].concat();
+        there.write_all(&both).unwrap();
+        let link = opened.await.unwrap().unwrap();
+        assert_eq!((link.pid(), link.version()), (7, VERSION));
+        let mut rest = UnixStream::from(link.descriptor().unwrap());
+        rest.set_nonblocking(true).unwrap();
+        let mut found = vec![0; 100];
+        let length = rest.read(&mut found).unwrap();
+        assert_eq!(found[..length], after);
     }
 }

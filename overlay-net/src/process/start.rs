@@ -9,8 +9,8 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Stdio;
 
-use super::Place;
 use super::link::Link;
+use super::{Place, end};
 use crate::message::Request;
 
 /// What is older than that much text is not kept.
@@ -33,8 +33,20 @@ pub(super) fn beside(place: &Place, predecessor: &Link) -> io::Result<u32> {
     spawn(place, predecessor.descriptor()?, &["take-over"])
 }
 
-/// Has the other one hand everything over.
-pub(super) async fn hand_over(place: &Place, mut predecessor: Link, successor: u32) -> io::Result<Link> {
+/// Has the other one hand everything over; says who serves then. That is the predecessor still when the successor ended
+/// before it could be given anything.
+pub(super) async fn hand_over(place: &Place, predecessor: Link, successor: u32) -> io::Result<Link> {
+    let old = predecessor.pid();
+    let error = match ask_for_it(place, predecessor, successor).await {
+        Ok(link) => return Ok(link),
+        Err(error) => error,
+    };
+    // One that hangs with half of it is in the way. Whoever gave to it then knows that it is gone, and goes on.
+    end::one(place, successor)?;
+    greet(place, &[old]).await.map_err(|_gone| error)
+}
+
+async fn ask_for_it(place: &Place, mut predecessor: Link, successor: u32) -> io::Result<Link> {
     predecessor.send(&Request::HandOver).await?;
     let both = [predecessor.pid(), successor];
     drop(predecessor);

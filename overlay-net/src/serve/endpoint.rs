@@ -126,9 +126,9 @@ impl Endpoint {
         [self.udp.as_fd(), self.tcp.as_fd()]
     }
 
-    /// Waits for what is under way, once all are told to stop.
-    pub(super) async fn drain(mut self) {
-        while self.tasks.join_next().await.is_some() {}
+    /// Lets go of its sockets; what is under way goes on in these tasks, once all are told to stop.
+    pub(super) fn let_go(self) -> JoinSet<()> {
+        self.tasks
     }
 }
 

@@ -7,8 +7,10 @@ use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::socket_error;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
@@ -17,13 +19,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::desired::{EndpointId, PortKey};
 use crate::message::{Asker, FRAME_MOST, Frames, frame};
+use crate::sys::unread;
 
 /// Of the messages here; a successor that does not know it starts without.
 const VERSION: u32 = 1;
 /// The kernel takes 253 descriptors at once.
 const AT_ONCE: usize = 64;
+/// What a predecessor had said to its network and nobody read: of which ports could not be had, at most once a second.
+const UNREAD_MOST: usize = 100;
 /// Neither side has anything else to do meanwhile.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The kernel does not tell when all was read.
+const STEP: Duration = Duration::from_millis(1);
 
 /// What a group of descriptors is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,13 +90,36 @@ pub(super) fn give(to: &UnixStream, all: Vec<(Item, Vec<BorrowedFd<'_>>)>) -> io
     }
 }
 
-/// Receives everything.
+/// Waits until what was sent was read; fails if the other end is gone before that: then nobody has it but who sent it. One
+/// that only takes its time has it.
+pub(super) fn until_read(to: &UnixStream) -> io::Result<()> {
+    let step = Timespec::try_from(STEP).map_err(io::Error::other)?;
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE && unread(to)? > 0 {
+        let mut other_end = [PollFd::new(to, PollFlags::empty())];
+        // Interrupted or not: what counts is asked again.
+        let _gone = poll(&mut other_end, Some(&step));
+    }
+    // What whoever ended had not read was thrown away, and that is noted here before it is.
+    Ok(socket_error(to)??)
+}
+
+/// Receives everything. What was said before and not read is passed over: it comes without descriptors, of which the
+/// first message here always has some.
 pub(super) fn take(from: &UnixStream) -> io::Result<Vec<(Item, Vec<OwnedFd>)>> {
     from.set_nonblocking(false)?;
     from.set_read_timeout(Some(PATIENCE))?;
     let mut all = Vec::new();
+    let mut received = receive(from)?;
+    for _ in 0..UNREAD_MOST {
+        if !received.1.is_empty() {
+            break;
+        }
+        received = receive(from)?;
+    }
     loop {
-        let (message, descriptors) = receive(from)?;
+        let (mut frames, descriptors) = received;
+        let message: Message = frames.take()?.ok_or(io::ErrorKind::UnexpectedEof)?;
         if message.version != VERSION {
             return Err(io::Error::other(format!(
                 "handed over in version {}, expected {VERSION}",
@@ -107,6 +137,7 @@ pub(super) fn take(from: &UnixStream) -> io::Result<Vec<(Item, Vec<OwnedFd>)>> {
         if message.last {
             return Ok(all);
         }
+        received = receive(from)?;
     }
 }
 
@@ -126,7 +157,8 @@ fn send(to: &UnixStream, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Re
     rest.write_all(&bytes[sent..])
 }
 
-fn receive(from: &UnixStream) -> io::Result<(Message, Vec<OwnedFd>)> {
+/// One frame, not yet understood.
+fn receive(from: &UnixStream) -> io::Result<(Frames, Vec<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut header = [0; 4];
@@ -148,14 +180,15 @@ fn receive(from: &UnixStream) -> io::Result<(Message, Vec<OwnedFd>)> {
     frames.input().extend_from_slice(&header);
     frames.input().resize(header.len() + length, 0);
     rest.read_exact(&mut frames.input()[header.len()..])?;
-    let message = frames.take()?.ok_or(io::ErrorKind::UnexpectedEof)?;
-    Ok((message, descriptors))
+    Ok((frames, descriptors))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Item, give, take};
+    use super::{Item, UNREAD_MOST, give, take, until_read};
     use crate::desired::{PortKey, Protocol};
+    use crate::message::{Reply, frame};
+    use std::io::{self, Read as _, Write as _};
     use std::os::fd::AsFd as _;
     use std::os::unix::fs::MetadataExt as _;
     use std::os::unix::net::UnixStream;
@@ -190,11 +223,67 @@ mod tests {
     }
 
     #[test]
+    fn it_is_known_whether_all_was_read() {
+        let file = tempfile::tempfile().unwrap();
+        let given = || vec![(Item::Control, vec![file.as_fd()])];
+        let (here, there) = UnixStream::pair().unwrap();
+        give(&here, given()).unwrap();
+        let taken = std::thread::spawn(move || take(&there).map(|taken| (taken.len(), there)));
+        until_read(&here).unwrap();
+        assert_eq!(taken.join().unwrap().unwrap().0, 1);
+        let (here, mut there) = UnixStream::pair().unwrap();
+        give(&here, given()).unwrap();
+        there.read_exact(&mut [0; 1]).unwrap();
+        drop(there);
+        assert_eq!(
+            until_read(&here).unwrap_err().kind(),
+            io::ErrorKind::ConnectionReset
+        );
+    }
+
+    #[test]
     fn less_than_was_said_is_an_error() {
         let (here, there) = UnixStream::pair().unwrap();
-        give(&here, vec![(Item::Control, vec![])]).unwrap();
+        let file = tempfile::tempfile().unwrap();
+        let key = PortKey {
+            protocol: Protocol::Tcp,
+            address: None,
+            port: 80,
+        };
+        let port = (Item::Port(key, 2), vec![file.as_fd()]);
+        give(&here, vec![(Item::Control, vec![file.as_fd()]), port]).unwrap();
         assert!(take(&there).is_err());
         drop(here);
         assert!(take(&there).is_err());
+    }
+
+    #[test]
+    fn what_was_said_before_is_passed_over() {
+        let long = |port| {
+            let key = PortKey {
+                protocol: Protocol::Tcp,
+                address: None,
+                port,
+            };
+            (key, "taken by somebody whose name is long".repeat(9))
+        };
+        for before in [vec![Vec::new()], vec![Vec::new(), (0..40).map(long).collect()]] {
+            let (mut here, there) = UnixStream::pair().unwrap();
+            for taken in &before {
+                here.write_all(&frame(&Reply::Taken(taken.clone())).unwrap())
+                    .unwrap();
+            }
+            let file = tempfile::tempfile().unwrap();
+            give(&here, vec![(Item::Control, vec![file.as_fd()])]).unwrap();
+            let taken = take(&there).unwrap();
+            assert_eq!((taken.len(), &taken[0].0), (1, &Item::Control), "{before:?}");
+        }
+        // Not for ever.
+        let (mut here, there) = UnixStream::pair().unwrap();
+        for _ in 0..UNREAD_MOST + 2 {
+            here.write_all(&frame(&Reply::Taken(Vec::new())).unwrap())
+                .unwrap();
+        }
+        assert_eq!(take(&there).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }

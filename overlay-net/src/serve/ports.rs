@@ -141,12 +141,10 @@ impl Ports {
         })
     }
 
-    /// Waits for connections to end, once all are told to stop.
-    pub(super) async fn drain(self) {
-        for (_, mut held) in self.held {
-            drop(held.sockets);
-            while held.tasks.join_next().await.is_some() {}
-        }
+    /// Lets go of all ports, which are a successor's to hold or not; what is under way goes on in these tasks, once all
+    /// are told to stop.
+    pub(super) fn let_go(self) -> Vec<JoinSet<()>> {
+        self.held.into_values().map(|held| held.tasks).collect()
     }
 
     fn remove(&mut self, key: &PortKey) {

@@ -58,7 +58,7 @@ pub(super) async fn run(socket: UdpSocket, backends: Rc<Backends>, limits: Limit
         let own = Rc::clone(&exchanges.own);
         let received = tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => return,
+            _ = stop.wait_for(|stop| *stop) => break,
             Some(ended) = exchanges.tasks.join_next_with_id(), if !exchanges.tasks.is_empty() => {
                 if let Ok((task, asker)) = ended {
                     exchanges.ended(task, asker);
@@ -79,6 +79,8 @@ pub(super) async fn run(socket: UdpSocket, backends: Rc<Backends>, limits: Limit
             }
         }
     }
+    // Who asks from now on asks a successor; what was asked before is answered here, where it is waited for.
+    while exchanges.tasks.join_next().await.is_some() {}
 }
 
 impl Exchanges {

@@ -17,5 +17,6 @@ mod loopback;
 mod names;
 mod ports;
 mod process;
+mod takeover;
 mod vips;
 mod world;

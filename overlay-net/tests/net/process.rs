@@ -14,7 +14,7 @@ use crate::world::{ANSWER, Container, Conversation, DEADLINE, HOST, World, ask, 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A container with a name and a published port.
-async fn scene(world: &mut World) -> Container {
+pub(crate) async fn scene(world: &mut World) -> Container {
     let container = world.container(11, &["blue"]).await;
     container.serve(80, "here");
     world.names("blue", &[("web", &[container.v4()])]).await;
@@ -29,7 +29,7 @@ async fn scene(world: &mut World) -> Container {
 
 /// Another file with the same in it. Copied by another process: while this one could write to it, no process that it
 /// starts meanwhile, for another test, would let it be run.
-fn copied(from: &Path, to: &Path) -> PathBuf {
+pub(crate) fn copied(from: &Path, to: &Path) -> PathBuf {
     std::fs::create_dir(to.parent().unwrap()).unwrap();
     let copied = std::process::Command::new("cp")
         .args([from, to])
@@ -189,49 +189,53 @@ fn it_goes_on_without_the_network_that_started_it() {
 fn another_build_takes_over_and_no_question_is_lost() {
     in_a_host(|mut world| async move {
         let container = scene(&mut world).await;
-        let pid = world.process().await;
-        let mut open = Conversation::open(&world.host, SocketAddr::new(LOCALHOST, 8080))
-            .await
-            .unwrap();
-        // Somebody asks all the time, and waits for each answer but a little.
-        let asking = {
-            let (namespace, host) = (container.namespace.clone(), world.host.clone());
-            tokio::task::spawn_local(async move {
-                let mut answered = 0;
-                loop {
-                    let start = Instant::now();
-                    assert_eq!(a(&namespace, "web").await, "NoError 10.128.1.11");
-                    assert!(ask(&host, LOCALHOST, 8080).await.unwrap().starts_with("here "));
-                    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
-                    answered += 1;
-                    let _shown = ANSWERED.with(|count| count.replace(answered));
-                }
-            })
-        };
-        world.config.program = copied(&world.config.program, &world.folder().join("new/shoal-net"));
-        until("questions are asked", || async {
-            ANSWERED.with(std::cell::Cell::get) > 2
-        })
-        .await;
-        world.reopen(&[&container]).await;
-        let new = world.process().await;
-        assert_ne!(new, pid, "another one serves");
-        let before = ANSWERED.with(std::cell::Cell::get);
-        until("questions are answered by the new one", || async {
-            ANSWERED.with(std::cell::Cell::get) > before + 2
-        })
-        .await;
-        assert!(!asking.is_finished(), "{:?}", asking.await);
-        asking.abort();
-        // The connection that was open is still the old one's, which ends with it.
-        open.echo().await.unwrap();
-        let old = format!("/proc/{pid}/comm");
-        assert_eq!(std::fs::read_to_string(&old).unwrap().trim(), "shoal-net-old");
-        drop(open);
-        until("the old one has ended", || async { ended(pid) }).await;
-        assert_eq!(world.process().await, new);
-        assert!(ask(&world.host, LOCALHOST, 8080).await.is_ok());
+        another_build_takes_over(world, container).await;
     });
+}
+
+pub(crate) async fn another_build_takes_over(mut world: World, container: Container) {
+    let pid = world.process().await;
+    let mut open = Conversation::open(&world.host, SocketAddr::new(LOCALHOST, 8080))
+        .await
+        .unwrap();
+    // Somebody asks all the time, and waits for each answer but a little.
+    let asking = {
+        let (namespace, host) = (container.namespace.clone(), world.host.clone());
+        tokio::task::spawn_local(async move {
+            let mut answered = 0;
+            loop {
+                let start = Instant::now();
+                assert_eq!(a(&namespace, "web").await, "NoError 10.128.1.11");
+                assert!(ask(&host, LOCALHOST, 8080).await.unwrap().starts_with("here "));
+                assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+                answered += 1;
+                let _shown = ANSWERED.with(|count| count.replace(answered));
+            }
+        })
+    };
+    world.config.program = copied(&world.config.program, &world.folder().join("new/shoal-net"));
+    until("questions are asked", || async {
+        ANSWERED.with(std::cell::Cell::get) > 2
+    })
+    .await;
+    world.reopen(&[&container]).await;
+    let new = world.process().await;
+    assert_ne!(new, pid, "another one serves");
+    let before = ANSWERED.with(std::cell::Cell::get);
+    until("questions are answered by the new one", || async {
+        ANSWERED.with(std::cell::Cell::get) > before + 2
+    })
+    .await;
+    assert!(!asking.is_finished(), "{:?}", asking.await);
+    asking.abort();
+    // The connection that was open is still the old one's, which ends with it.
+    open.echo().await.unwrap();
+    let old = format!("/proc/{pid}/comm");
+    assert_eq!(std::fs::read_to_string(&old).unwrap().trim(), "shoal-net-old");
+    drop(open);
+    until("the old one has ended", || async { ended(pid) }).await;
+    assert_eq!(world.process().await, new);
+    assert!(ask(&world.host, LOCALHOST, 8080).await.is_ok());
 }
 
 thread_local! {
@@ -239,7 +243,7 @@ thread_local! {
 }
 
 /// Whether a process is no more, or only waits for its parent to notice.
-fn ended(pid: u32) -> bool {
+pub(crate) fn ended(pid: u32) -> bool {
     std::fs::read(format!("/proc/{pid}/cmdline")).map_or(true, |command| command.is_empty())
 }
 
