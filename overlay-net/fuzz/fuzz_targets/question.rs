@@ -1,49 +1,9 @@
-//! What a container sends to its nameserver: any bytes have an answer of a bounded length, are passed on, or ignored.
-//! Run by cargo-fuzz; the same is tried with random input by the tests of `serve/answer.rs`.
+//! Any bytes that a container sends to its nameserver. Run by cargo-fuzz; what is tried stands in `bodies`, so that the
+//! crate's own tests try the same.
 
 #![no_main]
 
-use std::sync::LazyLock;
+#[path = "../bodies/question.rs"]
+mod body;
 
-use libfuzzer_sys::fuzz_target;
-use shoal_overlay_net::desired::NetworkId;
-use shoal_overlay_net::message::{GroupNames, Update};
-use shoal_overlay_net::serve::answer::{Outcome, Transport, answer, answers, failed};
-use shoal_overlay_net::serve::names::Names;
-
-/// Two networks, of which one has no way out; names with many addresses, with few and with none.
-fn names() -> (Names, [NetworkId; 2]) {
-    let networks: [NetworkId; 2] = ["blue", "inner"].map(|name| name.parse().expect("an id"));
-    let many = (1..=250).map(|host| [10, 0, 0, host].into()).collect();
-    let records = [("tasks.web", many), ("web", vec![[10, 0, 1, 1].into()]), ("none", Vec::new())];
-    let group = GroupNames {
-        network: networks[0].clone(),
-        records: records.map(|(name, addresses)| (name.parse().expect("a name"), addresses)).into(),
-    };
-    let mut names = Names::default();
-    names.apply(&Update {
-        pools: Some(vec!["10.0.0.0/8".parse().expect("a subnet")]),
-        networks: vec![(networks[0].clone(), Some(false)), (networks[1].clone(), Some(true))],
-        groups: vec![("g".parse().expect("an id"), Some(group))],
-        ..Update::default()
-    });
-    (names, networks)
-}
-
-static NAMES: LazyLock<(Names, [NetworkId; 2])> = LazyLock::new(names);
-
-fuzz_target!(|bytes: &[u8]| {
-    let (names, networks) = &*NAMES;
-    for (transport, most) in [(Transport::Udp, 4096), (Transport::Tcp, usize::from(u16::MAX))] {
-        for network in networks {
-            let outcome = answer(names, std::slice::from_ref(network), bytes, transport, 3);
-            if let Outcome::Answer(answer) = outcome {
-                assert!(answer.len() <= most);
-                assert_eq!(answer[..2], bytes[..2]);
-                assert!(answer[2] & 0x80 != 0);
-            }
-        }
-    }
-    answers(bytes, bytes, 7);
-    failed(bytes);
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| body::question(bytes));
