@@ -179,6 +179,7 @@ pub(crate) mod network {
                 node,
                 attachments: vec![attachment(NET, number)],
                 draining,
+                ports: None,
             };
             self.0.endpoints.insert(task(number), endpoint);
         }

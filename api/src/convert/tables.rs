@@ -158,6 +158,9 @@ impl From<TableEndpoint> for v1::TableEndpoint {
             node: endpoint.node.to_string(),
             attachments: endpoint.attachments.into_iter().map(Into::into).collect(),
             draining: endpoint.draining,
+            ports: endpoint.ports.map(|ports| v1::PublishedPortList {
+                values: ports.into_iter().map(Into::into).collect(),
+            }),
         }
     }
 }
@@ -172,6 +175,10 @@ impl TryFrom<v1::TableEndpoint> for TableEndpoint {
             node: parsed(&endpoint.node, "node")?,
             attachments: repeated(endpoint.attachments, "attachments")?,
             draining: endpoint.draining,
+            ports: endpoint
+                .ports
+                .map(|ports| repeated(ports.values, "ports"))
+                .transpose()?,
         })
     }
 }

@@ -13,8 +13,9 @@ pub(super) struct Batch {
     tasks: BTreeMap<TaskId, Option<Arc<Task>>>,
     services: BTreeMap<ServiceId, Option<Arc<Service>>>,
     networks: BTreeMap<NetworkId, Option<Arc<Network>>>,
-    /// The cluster is made.
-    pub(super) founds: bool,
+    /// The pools are others: the cluster was made, which a member that is behind hears of with sessions open, or was
+    /// brought up from a version that had none.
+    pub(super) pools: bool,
 }
 
 impl Batch {
@@ -48,7 +49,9 @@ impl Batch {
                     });
                     batch.networks.entry(network.id.clone()).or_insert(before);
                 }
-                Object::Cluster(_) => batch.founds |= event.kind == EventKind::Created,
+                Object::Cluster(cluster) => {
+                    batch.pools |= !matches!(before, Some(Object::Cluster(before)) if before.spec.pools == cluster.spec.pools);
+                }
                 Object::Node(_) | Object::Revision(_) | Object::Stack(_) => {}
             }
         }

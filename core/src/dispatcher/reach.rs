@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     model::{
-        DesiredState, INGRESS, Network, NetworkId, NodeId, PortMode, Service, ServiceId, Task, TaskId,
-        TaskState,
+        DesiredState, INGRESS, Network, NetworkId, NodeId, PortMode, PublishedPort, Service, ServiceId, Task,
+        TaskId, TaskState,
     },
     store::{Holder, StoreView},
 };
@@ -34,7 +34,11 @@ pub fn tables_for(view: &StoreView, node: &NodeId) -> NetworkTables {
             .collect(),
         endpoints: endpoints
             .into_iter()
-            .filter_map(|id| Some((id.clone(), table_endpoint(view.task(id)?)?)))
+            .filter_map(|id| {
+                let task = view.task(id)?;
+                let service = view.service(&task.service).map(AsRef::as_ref);
+                Some((id.clone(), table_endpoint(view, task, service)?))
+            })
             .collect(),
     }
 }
@@ -70,8 +74,12 @@ pub(super) fn table_service(service: &Service) -> TableService {
     }
 }
 
-/// The task as others reach it; absent where it does not run, or is not healthy yet.
-pub(super) fn table_endpoint(task: &Task) -> Option<TableEndpoint> {
+/// The task as others reach it; absent where it does not run, or is not healthy yet. `service` is its own at that time.
+pub(super) fn table_endpoint(
+    view: &StoreView,
+    task: &Task,
+    service: Option<&Service>,
+) -> Option<TableEndpoint> {
     let node = task.node.clone()?;
     let runs = task.status.state == TaskState::Running && !task.attachments.is_empty();
     runs.then(|| TableEndpoint {
@@ -80,7 +88,15 @@ pub(super) fn table_endpoint(task: &Task) -> Option<TableEndpoint> {
         node,
         attachments: task.attachments.clone(),
         draining: task.desired >= DesiredState::Shutdown,
+        ports: own_ports(view, task, service),
     })
+}
+
+/// A task listens where its own revision says, whatever an update has made of the service's ports meanwhile.
+fn own_ports(view: &StoreView, task: &Task, service: Option<&Service>) -> Option<Vec<PublishedPort>> {
+    let service = service.filter(|service| service.revision != task.revision)?;
+    let revision = view.revision(&task.revision_key())?;
+    (revision.ports != service.endpoint.ports).then(|| revision.ports.clone())
 }
 
 /// Does every node accept connections to it?

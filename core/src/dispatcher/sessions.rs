@@ -10,16 +10,13 @@ use super::{
     reach::{
         Needs, Scope, is_published, pools, table_endpoint, table_network, table_service, tables_for, tasks_in,
     },
-    tables::TablesDiff,
+    tables::{TableEndpoint, TablesDiff},
 };
 use crate::{
     model::{DesiredState, Network, NetworkId, NodeId, Service, ServiceId, Task, TaskId, Timestamp},
     store::{Event, StoreView},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Every open session of this manager.
 #[derive(Debug, Default)]
@@ -121,7 +118,7 @@ impl Sessions {
         self.spread_tasks(view, &batch, &mut touched);
         self.spread_services(view, &batch, &mut touched);
         self.spread_networks(view, &batch, &mut touched);
-        if batch.founds {
+        if batch.pools {
             for node in self.nodes.keys() {
                 touched.entry(node.clone()).or_default();
             }
@@ -151,24 +148,16 @@ impl Sessions {
             for node in sides.iter().flatten().filter_map(|task| task.node.as_ref()) {
                 touched.entry(node.clone()).or_default().tasks.insert(id.clone());
             }
-            let [was, is] = sides.map(|task| task.and_then(table_endpoint));
+            let was =
+                sides[0].and_then(|task| table_endpoint(view, task, batch.service(view, &task.service)));
+            let is = sides[1].and_then(|task| endpoint_now(view, task));
             if was == is {
                 continue;
             }
-            let mut audience = BTreeSet::new();
-            for task in sides.into_iter().flatten() {
-                audience.extend(&task.node);
-                for place in &task.attachments {
-                    audience.extend(self.of_network.get(&place.network).into_iter().flatten());
-                }
-                let services = [
-                    batch.service(view, &task.service),
-                    view.service(&task.service).map(AsRef::as_ref),
-                ];
-                if services.into_iter().flatten().any(is_published) {
-                    audience.extend(self.nodes.keys());
-                }
-            }
+            let sides = sides.into_iter().flatten();
+            let audience: BTreeSet<_> = sides
+                .flat_map(|task| self.audience_of(view, batch, task))
+                .collect();
             for node in audience {
                 touched
                     .entry(node.clone())
@@ -195,14 +184,43 @@ impl Sessions {
             if was || is {
                 audience.extend(self.nodes.keys());
             }
-            // Its endpoints become known everywhere, or unknown where nothing else needs them.
-            let tasks: Vec<&Arc<Task>> = view.tasks_of_service(id).filter(|_| was != is).collect();
             for node in audience {
-                let touched = touched.entry(node.clone()).or_default();
-                touched.services.insert(id.clone());
-                touched.endpoints.extend(tasks.iter().map(|task| task.id.clone()));
+                touched
+                    .entry(node.clone())
+                    .or_default()
+                    .services
+                    .insert(id.clone());
+            }
+            // Its endpoints become known everywhere, or unknown where nothing else needs them; and those of older tasks
+            // say which ports they have.
+            let [ports_were, ports_are] = sides.map(|service| service.map(|service| &service.endpoint.ports));
+            let turns = was != is || ports_were != ports_are;
+            for task in view.tasks_of_service(id).filter(|_| turns) {
+                for node in self.audience_of(view, batch, task) {
+                    touched
+                        .entry(node.clone())
+                        .or_default()
+                        .endpoints
+                        .insert(task.id.clone());
+                }
             }
         }
+    }
+
+    /// Who knows of a task, or shall.
+    fn audience_of<'a>(&'a self, view: &StoreView, batch: &Batch, task: &'a Task) -> BTreeSet<&'a NodeId> {
+        let mut audience: BTreeSet<&NodeId> = task.node.iter().collect();
+        for place in &task.attachments {
+            audience.extend(self.of_network.get(&place.network).into_iter().flatten());
+        }
+        let services = [
+            batch.service(view, &task.service),
+            view.service(&task.service).map(AsRef::as_ref),
+        ];
+        if services.into_iter().flatten().any(is_published) {
+            audience.extend(self.nodes.keys());
+        }
+        audience
     }
 
     fn spread_networks(&self, view: &StoreView, batch: &Batch, touched: &mut BTreeMap<NodeId, Touched>) {
@@ -300,9 +318,8 @@ fn tables(
     batch: &Batch,
     (before, after): &(Scope, Scope),
 ) -> TablesDiff {
-    // The pools are fixed when the cluster is made, which a member that is behind hears of with sessions open.
     let mut diff = TablesDiff {
-        pools: batch.founds.then(|| pools(view)),
+        pools: batch.pools.then(|| pools(view)),
         ..TablesDiff::default()
     };
     let turned: Vec<&NetworkId> = before.networks.symmetric_difference(&after.networks).collect();
@@ -343,18 +360,23 @@ fn tables(
         );
     }
     for id in endpoints {
-        let was = batch.task(view, id).filter(|task| {
+        let was = batch.task(view, id).and_then(|task| {
             let service = batch.service(view, &task.service);
-            before.has_endpoint(node, task, service)
+            let known = before.has_endpoint(node, task, service);
+            known.then(|| table_endpoint(view, task, service)).flatten()
         });
-        let is = view.task(id).filter(|task| {
+        let is = view.task(id).and_then(|task| {
             let service = view.service(&task.service).map(AsRef::as_ref);
-            after.has_endpoint(node, task, service)
+            let known = after.has_endpoint(node, task, service);
+            known.then(|| table_endpoint(view, task, service)).flatten()
         });
-        let is = is.and_then(|task| table_endpoint(task));
-        note(&mut diff.endpoints, id, &was.and_then(table_endpoint), is);
+        note(&mut diff.endpoints, id, &was, is);
     }
     diff
+}
+
+fn endpoint_now(view: &StoreView, task: &Task) -> Option<TableEndpoint> {
+    table_endpoint(view, task, view.service(&task.service).map(AsRef::as_ref))
 }
 
 fn note<K: Ord + Clone, V: PartialEq>(

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 /// What a node knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkTables {
-    /// Every range that containers' addresses are from.
+    /// Where networks' ranges are from, unless a user asked for another.
     pub pools: Vec<IpNet>,
     pub networks: BTreeMap<NetworkId, TableNetwork>,
     pub services: BTreeMap<ServiceId, TableService>,
@@ -55,6 +55,9 @@ pub struct TableEndpoint {
     pub attachments: Vec<Attachment>,
     /// Gets no new connections and keeps those that it has.
     pub draining: bool,
+    /// Where they are not the service's, of which the task knows nothing: those of its own revision.
+    #[serde(default)]
+    pub ports: Option<Vec<PublishedPort>>,
 }
 
 /// A change of tables. With the full assignments: everything, to a worker that forgets what it had.

@@ -165,7 +165,7 @@ impl Default for AddressPools {
 }
 
 impl AddressPools {
-    /// Every range that containers' addresses are from.
+    /// Every range of them, of both families.
     pub fn iter(&self) -> impl Iterator<Item = IpNet> {
         let v4 = self.v4.iter().copied().map(IpNet::V4);
         v4.chain(self.v6.map(IpNet::V6))

@@ -12,7 +12,7 @@ use build::{Made, Member, build};
 use ipnet::IpNet;
 use shoal_core::dispatcher::{NetworkTables, TableEndpoint, TableNetwork, TableService, TablesDiff};
 use shoal_core::model::{self, NodeId, ServiceId, TaskId};
-use shoal_overlay_net::desired::{GroupId, Network, NetworkId, PortKey, Revision, Tables};
+use shoal_overlay_net::desired::{GroupId, Network, NetworkId, NodeNet, PortKey, Revision, Tables};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -97,8 +97,8 @@ impl Translation {
                 touched.insert(endpoint.service.clone());
             }
         }
-        if diff.pools.is_some() {
-            self.tables.node = self.side.node_net(&self.known.pools);
+        if diff.pools.is_some() || !diff.networks.is_empty() {
+            self.tables.node = self.node_net();
         }
         for id in diff.networks.keys() {
             self.network(id);
@@ -156,6 +156,17 @@ impl Translation {
             touched.extend(users.map(|(id, _)| id.clone()));
         }
         touched
+    }
+
+    /// A subnet that a user asked for may lie outside of the pools: its members need the same way out and the host
+    /// the same way in. The node's own addresses are from the pools alone.
+    fn node_net(&self) -> NodeNet {
+        let pools = &self.known.pools;
+        let mut node = self.side.node_net(pools);
+        let ranges = self.known.networks.values().flat_map(ranges);
+        let outside = ranges.filter(|range| !pools.iter().any(|pool| pool.contains(range)));
+        node.pools.extend(outside.map(|range| prefix(&range)));
+        node
     }
 
     fn network(&mut self, id: &model::NetworkId) {
@@ -252,11 +263,14 @@ fn keep<K: Ord, V: PartialEq>(map: &mut BTreeMap<K, Arc<V>>, key: K, value: V) {
     }
 }
 
-fn translated(network: &TableNetwork) -> Network {
+fn ranges(network: &TableNetwork) -> impl Iterator<Item = IpNet> {
     let v4 = network.v4.map(IpNet::V4);
-    let ranges = v4.into_iter().chain(network.v6.map(IpNet::V6));
+    v4.into_iter().chain(network.v6.map(IpNet::V6))
+}
+
+fn translated(network: &TableNetwork) -> Network {
     Network {
-        subnets: ranges.map(|range| prefix(&range)).collect(),
+        subnets: ranges(network).map(|range| prefix(&range)).collect(),
         internal: network.internal,
         meet: !network.ingress,
     }
@@ -264,7 +278,7 @@ fn translated(network: &TableNetwork) -> Network {
 
 /// What makes the held tables into those of a full message, which has everything.
 pub(crate) fn difference(held: &NetworkTables, full: &TablesDiff) -> TablesDiff {
-    // Pools are fixed: a message that does not have them has nothing to say of them.
+    // A message that does not have the pools has nothing to say of them.
     let pools = full.pools.clone().filter(|pools| *pools != held.pools);
     TablesDiff {
         pools,

@@ -116,17 +116,7 @@ impl World {
             },
             update: None,
         };
-        let revision = Revision {
-            key: RevisionKey {
-                service: service.id.clone(),
-                number: 1,
-            },
-            meta: Meta::default(),
-            task: TaskSpec::default(),
-            ports: Vec::new(),
-            networks: service.endpoint.networks.clone(),
-        };
-        self.apply(vec![revision.into(), service.clone().into()]);
+        self.apply(vec![revision(&service).into(), service.clone().into()]);
         service
     }
 
@@ -165,6 +155,19 @@ impl World {
     fn move_on(&mut self, task: &mut Task, state: TaskState) -> BTreeMap<NodeId, Vec<String>> {
         task.status.state = state;
         self.apply(vec![task.clone().into()])
+    }
+}
+
+fn revision(service: &Service) -> Revision {
+    Revision {
+        key: RevisionKey {
+            service: service.id.clone(),
+            number: service.revision,
+        },
+        meta: Meta::default(),
+        task: TaskSpec::default(),
+        ports: service.endpoint.ports.clone(),
+        networks: service.endpoint.networks.clone(),
     }
 }
 
@@ -315,6 +318,62 @@ fn what_is_published_is_known_everywhere() {
         ["-web"],
         "its task runs there until it is told to stop"
     );
+}
+
+#[test]
+fn an_older_task_says_which_ports_it_has_while_the_services_are_others() {
+    let mut world = World::new();
+    let (front, back) = (world.network("front", 1), world.network("back", 2));
+    let mut web = world.service("web", &[&front], Some(8080));
+    let guest = world.service("guest", &[&front], None);
+    let (here, there) = (world.open(), world.open());
+    let mut old = world.task(&web, &here);
+    world.move_on(&mut old, TaskState::Running);
+    world.task(&guest, &there);
+    let own = |world: &World| [&here, &there].map(|node| world.held[node].1.endpoints[&old.id].ports.clone());
+    assert_eq!(own(&world), [None, None]);
+    let update = |world: &mut World, web: &mut Service, change: &dyn Fn(&mut Service)| {
+        web.revision += 1;
+        change(web);
+        world.apply(vec![revision(web).into(), web.clone().into()])
+    };
+    let both = |words: &[&str]| BTreeMap::from([said(&here, words), said(&there, words)]);
+    let told = update(&mut world, &mut web, &|web| web.endpoint.ports[0].target = 81);
+    assert_eq!(told, both(&["+endpoint", "+web"]));
+    let kept = Some(vec![port(8080)]);
+    assert_eq!(own(&world), [kept.clone(), kept.clone()]);
+    // The nodes of a network that the service has left still reach the task in it.
+    update(&mut world, &mut web, &|web| {
+        web.endpoint.networks[0].network = back.clone();
+    });
+    let told = update(&mut world, &mut web, &|web| web.endpoint.ports.clear());
+    assert_eq!(told[&there], ["-web"]);
+    assert_eq!(own(&world), [kept.clone(), kept]);
+    let told = update(&mut world, &mut web, &|web| web.endpoint.ports.push(port(8080)));
+    assert_eq!(told, both(&["+endpoint", "+web"]));
+    assert_eq!(own(&world), [None, None]);
+    update(&mut world, &mut web, &|web| web.endpoint.ports[0].target = 81);
+    let told = world.apply(vec![Change::Delete(ObjectKey::Service(web.id.clone()))]);
+    assert_eq!(told, both(&["+endpoint", "-web"]));
+}
+
+#[test]
+fn pools_that_the_cluster_gets_later_are_told() {
+    let mut world = World::new();
+    let mut cluster = Cluster {
+        id: ClusterId::mint(&mut world.ids),
+        meta: Meta::default(),
+        spec: ClusterSpec::default(),
+        status: ClusterStatus::default(),
+    };
+    world.apply(vec![cluster.clone().into()]);
+    let here = world.open();
+    cluster.spec.pools.v6 = Some("fd12:3456:789a::/48".parse().unwrap());
+    let told = world.apply(vec![cluster.clone().into()]);
+    assert_eq!(told, BTreeMap::from([said(&here, &[])]));
+    assert_eq!(world.held[&here].1.pools.len(), 2);
+    cluster.spec.name = "other".to_owned();
+    assert_eq!(world.apply(vec![cluster.into()]), BTreeMap::new());
 }
 
 #[test]

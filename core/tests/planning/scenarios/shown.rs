@@ -125,8 +125,12 @@ impl Script {
                 .collect();
             let draining = if endpoint.draining { " draining" } else { "" };
             let sequence = self.world.view().task(id).map_or(0, |task| task.sequence);
+            let own = endpoint.ports.iter().flatten();
+            let own: String = own
+                .map(|port| format!(" at {}:{}", port.published, port.target))
+                .collect();
             lines.push(format!(
-                "endpoint {name}.{slot}#{sequence} on {} {}{draining}",
+                "endpoint {name}.{slot}#{sequence} on {} {}{draining}{own}",
                 self.hostname(&endpoint.node),
                 places.join(", ")
             ));

@@ -172,7 +172,11 @@ fn published(port: &PublishedPort, vip: Addresses, members: &[Member<'_>]) -> Op
         port: port.published,
     };
     let host_mode = port.mode == PortMode::Host;
-    if host_mode && !members.iter().any(|member| member.here) {
+    let reached = members.iter().filter(|member| member.here || !host_mode);
+    let targets: Vec<_> = reached
+        .filter_map(|member| Some((member, target(port, member.endpoint)?)))
+        .collect();
+    if host_mode && targets.is_empty() {
         return None;
     }
     let mut published = Published {
@@ -180,8 +184,8 @@ fn published(port: &PublishedPort, vip: Addresses, members: &[Member<'_>]) -> Op
         vip: if host_mode { Addresses::default() } else { vip },
         ..Published::default()
     };
-    for member in members.iter().filter(|member| member.here || !host_mode) {
-        let sockets = doors(member.endpoint).map(|address| SocketAddr::new(address, port.target));
+    for (member, target) in targets {
+        let sockets = doors(member.endpoint).map(|address| SocketAddr::new(address, target));
         if member.draining {
             published.draining.extend(sockets);
         } else {
@@ -189,6 +193,22 @@ fn published(port: &PublishedPort, vip: Addresses, members: &[Member<'_>]) -> Op
         }
     }
     Some((key, published))
+}
+
+/// Where a task listens for what comes in at a port. One that is older than the service's ports listens where it did when
+/// it was made, for the same port or, on every node, for another number of it; None where it never was to listen.
+fn target(port: &PublishedPort, endpoint: &TableEndpoint) -> Option<u16> {
+    let Some(own) = &endpoint.ports else {
+        return Some(port.target);
+    };
+    let same =
+        |own: &&PublishedPort| PublishedPort { target: 0, ..**own } == PublishedPort { target: 0, ..*port };
+    let renumbered = |own: &&PublishedPort| (own.protocol, own.target) == (port.protocol, port.target);
+    let found = own.iter().find(same).or_else(|| {
+        let mut others = own.iter().filter(|_| port.mode == PortMode::Ingress);
+        others.find(renumbered)
+    });
+    found.map(|own| own.target)
 }
 
 /// Where a task is reached from outside: the first address of each family.

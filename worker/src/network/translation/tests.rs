@@ -1,8 +1,8 @@
 //! What the cluster says against what the overlay is given.
 
 use super::*;
-use crate::testing::network::{INGRESS, NET, Sketch, at, node, task};
-use shoal_core::model::{PortMode, Slot};
+use crate::testing::network::{INGRESS, NET, Sketch, at, network, node, task};
+use shoal_core::model::{PortMode, PublishedPort, Slot};
 use shoal_overlay_net::desired::Published;
 use std::net::{IpAddr, SocketAddr};
 
@@ -152,6 +152,33 @@ fn members_of_ingress_do_not_meet_and_have_no_names() {
 }
 
 #[test]
+fn subnets_outside_of_the_pools_are_the_clusters_too() {
+    let ranges = |translation: &Translation| {
+        let node = translation.tables().node.clone();
+        let texts = node.pools.iter().map(|range| range.to_string());
+        (texts.collect::<Vec<_>>(), node.host)
+    };
+    let mut sketch = Sketch::new();
+    let held = sketch.tables();
+    let mut translation = translated_from(&sketch);
+    let pools = ["10.0.0.0/12", "fd00::/48"];
+    let (known, host) = ranges(&translation);
+    assert_eq!(known, pools, "those in the pools need no word of their own");
+    let mut tables = held.clone();
+    let outside = tables.networks.get_mut(&network(NET)).unwrap();
+    outside.v4 = Some("172.28.0.0/16".parse().unwrap());
+    outside.v6 = Some("fdff:1::/64".parse().unwrap());
+    translation.update(at(2), &difference(&held, &whole(&tables)));
+    let all = [pools[0], pools[1], "172.28.0.0/16", "fdff:1::/64"];
+    assert_eq!(ranges(&translation), (all.map(str::to_owned).to_vec(), host));
+    let anew = Translation::new(node(1), side(), &tables, at(2));
+    assert_eq!(anew.tables().node, translation.tables().node);
+    sketch.remove_network(NET);
+    translation.update(at(3), &difference(&tables, &whole(&sketch.tables())));
+    assert_eq!(ranges(&translation).0, pools);
+}
+
+#[test]
 fn published_ports_lead_to_all_tasks_or_to_this_nodes_own() {
     let mut sketch = Sketch::new();
     sketch.service(1, "web", &[NET, INGRESS], &[]);
@@ -176,6 +203,64 @@ fn published_ports_lead_to_all_tasks_or_to_this_nodes_own() {
     let without = translated_from(&sketch);
     let keys: Vec<String> = without.tables().ports.keys().map(PortKey::to_string).collect();
     assert_eq!(keys, ["8080/tcp"], "no task here has the host's port");
+}
+
+#[test]
+fn an_older_task_is_reached_where_it_was_made_to_listen() {
+    let port = |target, published, mode| PublishedPort {
+        target,
+        published,
+        protocol: model::Protocol::Tcp,
+        mode,
+        host_ip: None,
+    };
+    let (ingress, host) = (PortMode::Ingress, PortMode::Host);
+    let mut sketch = Sketch::new();
+    sketch.service(1, "web", &[NET, INGRESS], &[]);
+    sketch.port(1, 81, 8080, ingress, None);
+    sketch.port(1, 90, 9090, host, None);
+    for number in 1..=2 {
+        sketch.endpoint(number, 1, Slot::Replica(number), node(1), number == 2);
+    }
+    sketch.endpoint(3, 1, Slot::Replica(3), node(1), false);
+    let ports = |own: &[PublishedPort]| {
+        let mut tables = sketch.tables();
+        for number in 1..=2 {
+            tables.endpoints.get_mut(&task(number)).unwrap().ports = Some(own.to_vec());
+        }
+        let translation = Translation::new(node(1), side(), &tables, at(1));
+        let tables = translation.tables();
+        let ports = tables.ports.iter();
+        let texts = ports.map(|(key, published)| port_line(key, published).replace(",[", " ["));
+        let v4 = texts.map(|text| {
+            text.split(' ')
+                .filter(|word| !word.contains('['))
+                .collect::<Vec<_>>()
+                .join(" ")
+        });
+        v4.collect::<Vec<_>>()
+    };
+    // The target changed: new tasks on the new one, old ones on theirs.
+    let both = [
+        "8080/tcp by 10.0.0.101,fd00:0:0:1::65 -> 10.1.0.1:80,10.1.0.3:81 draining 10.1.0.2:80",
+        "9090/tcp by  -> 10.1.0.1:91,10.1.0.3:90 draining 10.1.0.2:91",
+    ];
+    assert_eq!(ports(&[port(80, 8080, ingress), port(91, 9090, host)]), both);
+    // Another number for the same target is served by all, but for a host's own, which others may have by now.
+    let renumbered = [
+        "8080/tcp by 10.0.0.101,fd00:0:0:1::65 -> 10.1.0.1:81,10.1.0.3:81 draining 10.1.0.2:81",
+        "9090/tcp by  -> 10.1.0.3:90 draining ",
+    ];
+    assert_eq!(
+        ports(&[port(81, 8000, ingress), port(90, 9000, host)]),
+        renumbered
+    );
+    // What they never had leads to new ones alone.
+    let new = [
+        "8080/tcp by 10.0.0.101,fd00:0:0:1::65 -> 10.1.0.3:81 draining ",
+        "9090/tcp by  -> 10.1.0.3:90 draining ",
+    ];
+    assert_eq!(ports(&[]), new);
 }
 
 #[test]

@@ -129,6 +129,7 @@ impl Draw {
             node: self.node_id(),
             attachments: self.list(Self::attachment),
             draining: self.flag(),
+            ports: self.maybe(Self::ports),
         }
     }
 
