@@ -12,5 +12,5 @@ mod tests;
 
 pub use numbers::REST;
 pub(crate) use numbers::{Lack, Numbers, addresses, seconds};
-pub(crate) use ports::{Going, meet as addresses_meet, ports};
-pub(crate) use subnets::{Taken, network_met, route_met};
+pub(crate) use ports::{Asked, Going, meet as addresses_meet, ports};
+pub(crate) use subnets::{Taken, network_met, route_in, route_met};

@@ -16,30 +16,43 @@ const CHOSEN: RangeInclusive<u16> = 30_000..=32_767;
 /// Services that the same transaction has still to write: what they hold now is not yet what they will.
 pub(crate) type Going = BTreeSet<ServiceId>;
 
-/// The spec's ports with every number chosen. A number chosen before is kept. `old` is the service as it is.
+/// Ports that another service of the same transaction names: never chosen.
+pub(crate) type Asked = BTreeSet<(Protocol, u16)>;
+
+/// The spec's ports with every number chosen. A number chosen before is kept, unless it is asked for by now. `old` is the
+/// service as it is.
 pub(crate) fn ports(
     view: &StoreView,
     spec: &ServiceSpec,
     old: Option<&Service>,
     going: &Going,
+    asked: &Asked,
 ) -> Result<Vec<PublishedPort>, Refusal> {
     let own = old.map(|service| &service.id);
     let mut kept: Vec<PublishedPort> = old.map_or_else(Vec::new, |service| service.endpoint.ports.clone());
     let mut resolved: Vec<PublishedPort> = Vec::with_capacity(spec.ports.len());
-    let mut taken: BTreeSet<(Protocol, u16)> = spec.ports.iter().map(|p| (p.protocol, p.published)).collect();
-    for (n, port) in spec.ports.iter().enumerate() {
-        let mut port = *port;
+    let mut named: Asked = spec.ports.iter().map(|p| (p.protocol, p.published)).collect();
+    for (n, wanted) in spec.ports.iter().enumerate() {
+        let mut port = *wanted;
         if port.published == 0 {
-            let before = kept.iter().position(|old| is_choice_for(old, &port, &taken));
+            let taken = |published: u16| {
+                let key = (wanted.protocol, published);
+                named.contains(&key) || asked.contains(&key)
+            };
+            let kept_for = |old: &PublishedPort| is_choice_for(old, wanted) && !taken(old.published);
+            let before = kept.iter().position(kept_for);
             let free = |published: &u16| {
-                !taken.contains(&(port.protocol, *published))
-                    && view.services_on_port(port.protocol, *published).next().is_none()
+                !taken(*published)
+                    && view
+                        .services_on_port(wanted.protocol, *published)
+                        .next()
+                        .is_none()
             };
             port.published = match before {
                 Some(place) => kept.swap_remove(place).published,
                 None => CHOSEN.clone().find(free).ok_or_else(|| none_left(n))?,
             };
-            taken.insert((port.protocol, port.published));
+            named.insert((port.protocol, port.published));
         }
         if let Some(other) = conflict(view, &port, own, going) {
             return Err(conflicts(n, &port, other));
@@ -49,9 +62,9 @@ pub(crate) fn ports(
     Ok(resolved)
 }
 
-fn is_choice_for(old: &PublishedPort, port: &PublishedPort, taken: &BTreeSet<(Protocol, u16)>) -> bool {
+fn is_choice_for(old: &PublishedPort, port: &PublishedPort) -> bool {
     let asked = PublishedPort { published: 0, ..*old };
-    asked == *port && CHOSEN.contains(&old.published) && !taken.contains(&(old.protocol, old.published))
+    asked == *port && CHOSEN.contains(&old.published)
 }
 
 /// Another service that has the port on some node for sure.

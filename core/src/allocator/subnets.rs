@@ -9,6 +9,9 @@ use crate::{
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+/// A /7 or shorter is no network somebody lives in but a way out, cut in pieces by a VPN's client.
+const SHORTEST_ROUTE: u8 = 8;
+
 /// Ranges that no new network may have, as numbers: sorted by their first address.
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
@@ -25,7 +28,9 @@ impl Taken {
             taken.v4.extend(v4.map(|net| span(IpNet::V4(net))));
             taken.v6.extend(v6.map(|net| span(IpNet::V6(net))));
         }
-        for (_, route) in routes(view) {
+        let pools = pools(view);
+        let routes = routes(view).filter(|(_, route)| !pools.iter().any(|pool| is_around(*route, *pool)));
+        for (_, route) in routes {
             match route {
                 IpNet::V4(_) => taken.v4.push(span(route)),
                 IpNet::V6(_) => taken.v6.push(span(route)),
@@ -66,6 +71,18 @@ impl Taken {
         let place = list.partition_point(|other| *other < span);
         list.insert(place, span);
     }
+
+    /// The range of a network that goes, which another takes over.
+    pub(crate) fn remove(&mut self, net: IpNet) {
+        let list = match net {
+            IpNet::V4(_) => &mut self.v4,
+            IpNet::V6(_) => &mut self.v6,
+        };
+        let span = span(net);
+        if let Some(place) = list.iter().position(|other| *other == span) {
+            list.remove(place);
+        }
+    }
 }
 
 /// The first aligned range with that many bits of addresses that meets none of `taken`.
@@ -92,24 +109,44 @@ fn span(net: IpNet) -> (u128, u128) {
     }
 }
 
+fn pools(view: &StoreView) -> Vec<IpNet> {
+    view.cluster()
+        .map_or_else(Vec::new, |cluster| cluster.spec.pools.iter().collect())
+}
+
 /// Every node's own routes, but for those to everywhere.
 fn routes(view: &StoreView) -> impl Iterator<Item = (&NodeId, IpNet)> {
     view.nodes().flat_map(|node| {
         let described = node.description.iter();
         let routes = described.flat_map(|description| &description.routes);
         routes
-            .filter(|route| route.prefix_len() > 0)
+            .filter(|route| route.prefix_len() >= SHORTEST_ROUTE)
             .map(|route| (&node.id, *route))
     })
+}
+
+/// Is a whole pool in the route, and more? The more exact way into the pool then comes first: what came up after the
+/// cluster was made, mostly a VPN that takes all of 10.0.0.0/8, is no reason to make no network any more.
+fn is_around(route: IpNet, pool: IpNet) -> bool {
+    route != pool && route.contains(&pool)
 }
 
 fn meet(one: IpNet, other: IpNet) -> bool {
     one.contains(&other) || other.contains(&one)
 }
 
-/// A node's own route that meets the range, if there is one.
+/// A node's own route that keeps the range from being used, if there is one.
 pub(crate) fn route_met(view: &StoreView, net: IpNet) -> Option<(&NodeId, IpNet)> {
-    routes(view).find(|(_, route)| meet(*route, net))
+    let pools = pools(view);
+    let pool = pools.iter().find(|pool| pool.contains(&net));
+    let yields = |route: IpNet| pool.is_some_and(|pool| is_around(route, *pool));
+    routes(view).find(|(_, route)| meet(*route, net) && !yields(*route))
+}
+
+/// A node's own route that takes from the pools, if there is one: the largest.
+pub(crate) fn route_in<'a>(view: &'a StoreView, pools: &[IpNet]) -> Option<(&'a NodeId, IpNet)> {
+    let inside = routes(view).filter(|(_, route)| pools.iter().any(|pool| pool.contains(route)));
+    inside.min_by_key(|(_, route)| route.prefix_len())
 }
 
 /// A network whose range meets this one, if there is one.

@@ -24,7 +24,7 @@ pub(super) fn endpoint(
     old: Option<&Service>,
 ) -> Planned<ServiceEndpoint> {
     let networks = networks(&tx.view, spec, stack)?;
-    let ports = allocator::ports(&tx.view, spec, old, &tx.going)?;
+    let ports = allocator::ports(&tx.view, spec, old, &tx.going, &tx.asked)?;
     let wanted = vip_networks(&tx.view, spec.endpoint_mode, &networks, &ports);
     let before: &[Attachment] = old.map_or(&[], |old| &old.endpoint.vips);
     let has = |network: &NetworkId| before.iter().find(|vip| vip.network == *network);

@@ -3,23 +3,22 @@
 //! A network gets its ranges when it is made and keeps them. One that is removed goes at once if nobody holds an
 //! address of it; otherwise its name is free at once, and the planner deletes it when the last address has rested.
 
+mod ranges;
+
 use super::{
     Response,
     transaction::{Planned, Transaction},
 };
 use crate::{
-    allocator,
     model::{
-        AddressPools, DesiredState, Meta, Network, NetworkDriver, NetworkId, NetworkSpec, NetworkStatus,
-        StackId,
+        DesiredState, Labels, Meta, Network, NetworkDriver, NetworkId, NetworkSpec, NetworkStatus, StackId,
     },
     refusal::{Refusal, RefusalCode},
     resolve,
     store::{Holder, ObjectKey, StoreView},
     validate,
 };
-use ipnet::IpNet;
-use std::{collections::BTreeSet, ops::RangeInclusive};
+use std::{collections::BTreeSet, sync::Arc};
 
 /// How many users of a network are named.
 const NAMED: usize = 3;
@@ -74,17 +73,47 @@ pub(super) fn created(
         .with_field("name")
         .with_hint("choose another name"));
     }
-    let status = ranges(tx, &spec)?;
-    let network = Network {
-        id: NetworkId::mint(tx.ids),
-        meta: Meta::default(),
-        spec,
-        stack: stack.cloned(),
-        status,
+    let network = match came_back(&tx.view, &spec) {
+        Some(going) => Network {
+            spec,
+            stack: stack.cloned(),
+            status: NetworkStatus {
+                removed: false,
+                ..going.status.clone()
+            },
+            ..Network::clone(going)
+        },
+        None => {
+            let status = ranges::ranges(tx, &spec)?;
+            Network {
+                id: NetworkId::mint(tx.ids),
+                meta: Meta::default(),
+                spec,
+                stack: stack.cloned(),
+                status,
+            }
+        }
     };
     let id = network.id.clone();
     tx.put(network);
     Ok(id)
+}
+
+/// The network of that name that is on its way out and had the subnets that are asked for again: what was removed a
+/// moment ago and is deployed anew is the same network, with the last tasks of its old services still in it.
+fn came_back<'a>(view: &'a StoreView, spec: &NetworkSpec) -> Option<&'a Arc<Network>> {
+    let mut going = view.networks().filter(|network| network.status.removed);
+    let asked = !spec.subnets.is_empty();
+    going.find(|network| asked && network.spec.name == spec.name && fixed(&network.spec) == fixed(spec))
+}
+
+/// What of a network's spec cannot change while it is there.
+pub(super) fn fixed(spec: &NetworkSpec) -> NetworkSpec {
+    NetworkSpec {
+        labels: Labels::default(),
+        attachable: false,
+        ..spec.clone()
+    }
 }
 
 /// Removes a network that no service uses in the transaction's view.
@@ -148,85 +177,4 @@ pub(super) fn warnings(spec: &NetworkSpec) -> Vec<String> {
         }
     }
     warnings
-}
-
-/// The ranges that the spec asks for, and others from the pools.
-fn ranges(tx: &mut Transaction<'_>, spec: &NetworkSpec) -> Planned<NetworkStatus> {
-    let mut status = NetworkStatus::default();
-    for (n, subnet) in spec.subnets.iter().enumerate() {
-        check_free(&tx.view, *subnet).map_err(|refusal| refusal.with_field(format!("subnets[{n}]")))?;
-        tx.taken().add(*subnet);
-        match subnet {
-            IpNet::V4(net) => status.v4 = Some(*net),
-            IpNet::V6(net) => status.v6 = Some(*net),
-        }
-    }
-    let pools = tx
-        .view
-        .cluster()
-        .map_or_else(AddressPools::default, |cluster| cluster.spec.pools.clone());
-    if status.v4.is_none() {
-        let lengths = lengths(&pools, spec.ingress);
-        let chosen = lengths
-            .into_iter()
-            .find_map(|length| tx.taken().choose_v4(&pools.v4, length));
-        status.v4 = Some(chosen.ok_or_else(|| exhausted(&pools.v4, pools.v4_subnet_length))?);
-    }
-    if spec.ipv6 && status.v6.is_none() {
-        let Some(pool) = pools.v6 else {
-            return Err(Refusal::new(
-                RefusalCode::Invalid,
-                "the cluster was made without an IPv6 range for networks",
-            )
-            .with_field("ipv6")
-            .with_hint("name an IPv6 subnet"));
-        };
-        let chosen = tx.taken().choose_v6(pool);
-        status.v6 = Some(chosen.ok_or_else(|| exhausted(&[pool], 64))?);
-    }
-    Ok(status)
-}
-
-/// The lengths to try, the best first. Every task without a network of its own is in `ingress`: an eighth of the first
-/// pool is 131,070 addresses of the default one.
-fn lengths(pools: &AddressPools, ingress: bool) -> RangeInclusive<u8> {
-    let usual = pools.v4_subnet_length;
-    let eighth = pools.v4.first().map_or(usual, |pool| pool.prefix_len() + 3);
-    let least = if ingress { usual.min(eighth) } else { usual };
-    least..=usual
-}
-
-/// Refuses a subnet that meets another network's, or where a node's host has something else.
-fn check_free(view: &StoreView, subnet: IpNet) -> Planned<()> {
-    if let Some(other) = allocator::network_met(view, subnet) {
-        let going = if other.status.removed {
-            ", which is removed and whose last addresses still rest"
-        } else {
-            ""
-        };
-        let message = format!(
-            "{subnet} meets the subnet of network {:?}{going}",
-            other.spec.name
-        );
-        return Err(Refusal::new(RefusalCode::Conflict, message)
-            .with_hint("ask for another subnet, or for none: then a free one is chosen"));
-    }
-    if let Some((node, route)) = allocator::route_met(view, subnet) {
-        let hostname = view
-            .node(node)
-            .and_then(|node| node.description.as_ref())
-            .map_or("", |description| description.hostname.as_str());
-        let message = format!("{subnet} meets the route {route} that node {hostname:?} ({node}) has");
-        return Err(Refusal::new(RefusalCode::Conflict, message)
-            .with_hint("ask for another subnet, or for none: then a free one is chosen"));
-    }
-    Ok(())
-}
-
-fn exhausted(pools: &[impl ToString], length: u8) -> Refusal {
-    let pools: Vec<String> = pools.iter().map(ToString::to_string).collect();
-    let message = format!("no subnet of length /{length} is free in {}", pools.join(", "));
-    Refusal::new(RefusalCode::Exhausted, message)
-        .with_field("subnets")
-        .with_hint("remove networks that nobody uses, or name a subnet of your own")
 }

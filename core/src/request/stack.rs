@@ -36,6 +36,7 @@ pub(super) fn deploy(tx: &mut Transaction<'_>, spec: &StackSpec, prune: bool) ->
         networks: Vec::new(),
         said: Vec::new(),
     };
+    reserve(tx, &stored);
     deploy.networks(tx)?;
     let wanted: BTreeSet<&String> = stored.services.values().map(|service| &service.name).collect();
     let (kept, left): (Vec<_>, Vec<_>) = of_stack(tx.base(), &id)
@@ -103,6 +104,20 @@ pub(super) fn remove(tx: &mut Transaction<'_>, reference: &str) -> Planned<Respo
         changes: said,
         warnings: Vec::new(),
     })
+}
+
+/// Keeps what the file asks for from being chosen for another part of it that asks for any.
+fn reserve(tx: &mut Transaction<'_>, spec: &StackSpec) {
+    let base = tx.base();
+    for network in spec.networks.values() {
+        if let StackNetwork::Own(network) = network
+            && base.network_by_name(&network.name).is_none()
+        {
+            network.subnets.iter().for_each(|subnet| tx.taken().add(*subnet));
+        }
+    }
+    let ports = spec.services.values().flat_map(|service| &service.ports);
+    tx.asked = ports.map(|port| (port.protocol, port.published)).collect();
 }
 
 /// Gives services and networks the names under which they are stored.
@@ -176,7 +191,7 @@ impl Deploy<'_> {
             return Err(Refusal::new(RefusalCode::Conflict, message)
                 .with_hint("rename it, declare it external, or remove that network"));
         }
-        if fixed(&current.spec) != fixed(spec) {
+        if network::fixed(&current.spec) != network::fixed(spec) {
             let message = format!(
                 "network {:?} is there with other subnets, driver or options; they are fixed when it is made",
                 spec.name
@@ -289,15 +304,6 @@ impl Deploy<'_> {
 fn in_field(place: &str, refusal: Refusal) -> Refusal {
     let field = refusal.field.clone().unwrap_or_default();
     refusal.with_field(format!("{place}.{field}").trim_end_matches('.').to_owned())
-}
-
-/// What of a network's spec cannot change while it is there.
-fn fixed(spec: &NetworkSpec) -> NetworkSpec {
-    NetworkSpec {
-        labels: Default::default(),
-        attachable: false,
-        ..spec.clone()
-    }
 }
 
 fn network_change(network: &Network, action: StackAction, details: Vec<String>) -> StackNetworkChange {

@@ -33,6 +33,11 @@ impl World {
 
     fn carry_out(&mut self, request: &Request) -> Response {
         let (changes, response) = self.plan(request).unwrap();
+        self.apply(changes);
+        response
+    }
+
+    fn apply(&mut self, changes: Vec<Change>) {
         self.index += 1;
         let entry = Entry {
             min_version: 1,
@@ -45,7 +50,6 @@ impl World {
             self.store.apply(self.index, 1, &entry),
             Applied::Took(_)
         ));
-        response
     }
 
     fn update(&mut self, version: u64, change: impl FnOnce(&mut ServiceSpec), force: bool) -> Request {
@@ -280,6 +284,93 @@ fn the_pools_are_fixed_when_the_cluster_is_made() {
         })
         .unwrap_err();
     assert_eq!(refusal.field.as_deref(), Some("pools"));
+}
+
+/// A node that says of itself that its host has these routes.
+fn node_with(routes: &[&str]) -> Node {
+    let Request::Bootstrap { mut node, .. } = first_entry() else {
+        panic!("no first entry");
+    };
+    node.description = Some(NodeDescription {
+        hostname: "laptop".to_owned(),
+        routes: routes.iter().map(|route| route.parse().unwrap()).collect(),
+        ..NodeDescription::default()
+    });
+    *node
+}
+
+#[test]
+fn a_route_that_takes_the_pools_is_named() {
+    for (routes, named) in [
+        (vec![], None),
+        (vec!["0.0.0.0/1", "128.0.0.0/1", "fc00::/7", "10.0.0.0/8"], None),
+        (vec!["10.128.0.0/12", "10.129.0.0/16"], Some("10.128.0.0/12")),
+    ] {
+        let mut world = World::new();
+        world.carry_out(&first_entry());
+        world.apply(vec![node_with(&routes).into()]);
+        let request = Request::CreateNetwork {
+            spec: NetworkSpec {
+                name: "front".to_owned(),
+                ipv6: true,
+                ..NetworkSpec::default()
+            },
+        };
+        let refusal = world.plan(&request).err();
+        let expect = named.map(|route| {
+            (
+                RefusalCode::Exhausted,
+                format!("node \"laptop\" (25) has the route {route}"),
+            )
+        });
+        let said = refusal.map(|refusal| {
+            let id = node_with(&[]).id.to_string();
+            let (_, place) = refusal.message.split_once("10.128.0.0/12, where ").unwrap();
+            assert!(refusal.hint.unwrap().contains("a VPN perhaps"));
+            (refusal.code, place.replace(&id, "25"))
+        });
+        assert_eq!(said, expect, "{routes:?}");
+    }
+}
+
+#[test]
+fn who_asks_for_the_subnet_of_what_goes_is_told_what_to_wait_for() {
+    let mut world = World::new();
+    world.carry_out(&first_entry());
+    let network = |name: &str, subnet: &str| Request::CreateNetwork {
+        spec: NetworkSpec {
+            name: name.to_owned(),
+            subnets: vec![subnet.parse().unwrap()],
+            ..NetworkSpec::default()
+        },
+    };
+    world.carry_out(&network("front", "10.9.0.0/29"));
+    let mut service = web();
+    service.task.networks = vec![NetworkUse {
+        network: "front".to_owned(),
+        aliases: Vec::new(),
+    }];
+    world.carry_out(&Request::CreateService { spec: service });
+    for reference in ["web", "front"] {
+        let reference = reference.to_owned();
+        world.carry_out(&match reference.as_str() {
+            "web" => Request::RemoveService { reference },
+            _ => Request::RemoveNetwork { reference },
+        });
+    }
+    let refusal = world.plan(&network("back", "10.9.0.0/28")).unwrap_err();
+    assert_eq!(
+        (refusal.code, refusal.hint.as_deref()),
+        (
+            RefusalCode::Conflict,
+            Some("try again in 10 s, or ask for another subnet, or for none: then a free one is chosen")
+        )
+    );
+    let (changes, _) = world.plan(&network("back", "10.9.0.0/29")).unwrap();
+    let [Change::Delete(_), Change::Put(Object::Network(heir))] = changes.as_slice() else {
+        panic!("{changes:?}");
+    };
+    assert_eq!((heir.status.last, heir.status.resting.len()), (1, 1));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use super::RequestContext;
 use crate::{
-    allocator::{Going, Numbers, Taken},
+    allocator::{Asked, Going, Numbers, Taken},
     model::{IdGen, Timestamp, WallTime},
     refusal::Refusal,
     store::{Change, Object, ObjectKey, StoreView},
@@ -25,6 +25,8 @@ pub(super) struct Transaction<'a> {
     taken: Option<Taken>,
     /// Services still to be written.
     pub(super) going: Going,
+    /// Published ports that some service of the transaction names.
+    pub(super) asked: Asked,
     pub(super) ids: &'a mut IdGen,
     pub(super) now: Timestamp,
     pub(super) wall: WallTime,
@@ -40,6 +42,7 @@ impl<'a> Transaction<'a> {
             numbers: Numbers::default(),
             taken: None,
             going: Going::new(),
+            asked: Asked::new(),
             ids: ctx.ids,
             now: ctx.now,
             wall: ctx.wall,

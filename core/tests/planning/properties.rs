@@ -151,7 +151,7 @@ fn shaped(name: &str, shape: &Shape) -> ServiceSpec {
     if shape.publish > 0 {
         let published = [8000, 8001, 0][usize::from(shape.publish) - 1];
         spec.ports.push(PublishedPort {
-            target: 80,
+            target: 80 + u16::from(shape.replicas % 2),
             published,
             protocol: Protocol::Udp,
             mode: PortMode::Ingress,
@@ -381,7 +381,8 @@ impl History {
     fn take_network(&mut self, step: &Step) {
         match step {
             Step::Network(n) => {
-                let subnets = (*n == 0).then(|| "10.9.0.0/29".parse().unwrap());
+                // They have their range in turn, one of them with another beside it.
+                let subnets = (*n == 0 || *n == 3).then(|| "10.9.0.0/29".parse().unwrap());
                 self.ask(&Request::CreateNetwork {
                     spec: NetworkSpec {
                         name: format!("n{n}"),
@@ -405,7 +406,11 @@ impl History {
                     ..StackSpec::default()
                 };
                 if *network {
-                    let own = StackNetwork::Own(NetworkSpec::default());
+                    let subnet = format!("10.9.{}.0/29", name + 1);
+                    let own = StackNetwork::Own(NetworkSpec {
+                        subnets: vec![subnet.parse().unwrap()],
+                        ..NetworkSpec::default()
+                    });
                     spec.networks.insert("own".to_owned(), own);
                 }
                 for service in ["a", "b"].into_iter().take(1 + usize::from(shape.replicas % 2)) {

@@ -15,6 +15,7 @@ use shoal_core::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     time::Duration,
 };
 
@@ -40,8 +41,8 @@ pub(crate) struct World {
     unheard: Vec<Event>,
     /// Reports that no applied plan has taken, by ticket: their workers send them again.
     unanswered: BTreeMap<u64, (NodeId, Vec<TaskReport>)>,
-    /// When a number of a network was last given back by somebody that a node knew.
-    given_back: BTreeMap<(NetworkId, u32), Timestamp>,
+    /// When an address was last given back by somebody that a node knew.
+    given_back: BTreeMap<IpAddr, Timestamp>,
     ticket: u64,
     index: u64,
 }
@@ -374,7 +375,7 @@ impl World {
         }
     }
 
-    /// Nobody is given a number that somebody had a moment ago.
+    /// Nobody is given an address that somebody had a moment ago, be it in another network.
     fn check_rests(&mut self, events: &[Event]) {
         let now = self.now;
         for event in events {
@@ -386,7 +387,7 @@ impl World {
             let known =
                 !matches!(&event.object, Object::Task(task) if task.status.state < TaskState::Assigned);
             for place in was.iter().filter(|place| known && !is.contains(place)) {
-                self.given_back.insert(place.clone(), now);
+                self.given_back.insert(*place, now);
             }
             for place in is.iter().filter(|place| !was.contains(place)) {
                 let since = self.given_back.remove(place).map(|at| now.since(at));
@@ -426,17 +427,14 @@ impl World {
 }
 
 /// What an object holds in networks.
-fn held(object: &Object) -> Vec<(NetworkId, u32)> {
+fn held(object: &Object) -> Vec<IpAddr> {
     let places = match object {
         Object::Task(task) if task.status.state.is_terminal() => &[][..],
         Object::Task(task) => &task.attachments,
         Object::Service(service) => &service.endpoint.vips,
         _ => &[],
     };
-    places
-        .iter()
-        .map(|place| (place.network.clone(), place.number))
-        .collect()
+    places.iter().flat_map(|place| place.addresses.iter()).collect()
 }
 
 /// Whatever waits has a code, and what has ended or runs has none, but for what its node says of its ports.

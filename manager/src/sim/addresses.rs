@@ -43,16 +43,27 @@ fn first(faults: Vec<String>) -> Result<(), String> {
     faults.into_iter().next().map_or(Ok(()), Err)
 }
 
-/// A range is nothing that a node has a route of its own to.
+/// A range is nothing that a node has a route of its own to. Short ones are ways out, and what has a whole pool in it
+/// yields to the pool.
 fn check_routes(view: &StoreView, network: &Network) -> Result<(), String> {
     let overlap = |one: &IpNet, other: &IpNet| one.contains(other) || other.contains(one);
+    let pools: Vec<IpNet> = view
+        .cluster()
+        .map_or_else(Vec::new, |cluster| cluster.spec.pools.iter().collect());
     let v4 = network.status.v4.map(IpNet::V4);
     for range in v4.into_iter().chain(network.status.v6.map(IpNet::V6)) {
+        let yields = |route: &IpNet| {
+            let mut around = pools
+                .iter()
+                .filter(|pool| pool.contains(&range) && *pool != route);
+            around.any(|pool| route.contains(pool))
+        };
         let mut routes = view
             .nodes()
             .filter_map(|node| node.description.as_ref())
-            .flat_map(|description| &description.routes);
-        if let Some(route) = routes.find(|route| overlap(route, &range)) {
+            .flat_map(|description| &description.routes)
+            .filter(|route| route.prefix_len() >= 8);
+        if let Some(route) = routes.find(|route| overlap(route, &range) && !yields(route)) {
             let name = &network.spec.name;
             return Err(format!("network {name} got {range}, beside {route}"));
         }

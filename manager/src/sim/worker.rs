@@ -94,11 +94,14 @@ impl Worker {
                 },
                 engine_version: "0.1.0".to_owned(),
                 engine_labels: labels,
-                // The second subnet of the default pool is this host's own.
-                routes: if number == 0 {
-                    vec![taken_range()]
-                } else {
-                    Vec::new()
+                // The second subnet of the default pool is this host's own. Another is in a VPN that takes everything and has
+                routes: match number {
+                    0 => vec![taken_range()],
+                    1 => ["0.0.0.0/1", "128.0.0.0/1", "10.128.0.0/9"]
+                        .iter()
+                        .filter_map(|route| route.parse().ok())
+                        .collect(),
+                    _ => Vec::new(),
                 },
                 ..NodeDescription::default()
             },

@@ -97,8 +97,9 @@ pub(super) fn ports(rng: &mut Rng) -> Vec<PublishedPort> {
         0 => 0,
         number => u16::try_from(8000 + number).unwrap_or(0),
     };
+    let target = if rng.chance(500) { 80 } else { 81 };
     vec![PublishedPort {
-        target: 80,
+        target,
         published,
         protocol: Protocol::Tcp,
         mode,
