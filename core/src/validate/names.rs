@@ -1,10 +1,10 @@
 //! Names of services, stacks and volumes, and the texts of a container spec that have a form.
 //!
-//! A service's name is also a DNS label, so that it can be looked up once networks exist.
+//! A service is looked up by its name, and by its network's behind it: both are names of DNS as well.
 
 use super::Faults;
 
-/// As in Swarm: what a DNS label can hold, with dots and underscores since stacks join names by one.
+/// As in Swarm: what a DNS label can hold; stacks join names by an underscore.
 const MAX_NAME: usize = 63;
 
 pub(super) fn check(faults: &mut Faults, field: &str, name: &str) {
@@ -20,6 +20,15 @@ pub(super) fn check(faults: &mut Faults, field: &str, name: &str) {
             "1 to 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends",
             format!("{name:?}"),
         );
+    }
+}
+
+/// The name of what is looked up by it: as above, and a resolver takes it.
+pub(super) fn check_looked_up(faults: &mut Faults, field: &str, name: &str) {
+    let before = faults.found.len();
+    check(faults, field, name);
+    if faults.found.len() == before {
+        check_dns(faults, field, name);
     }
 }
 

@@ -31,7 +31,7 @@ const MAX_POOLS: usize = 16;
 /// The checks of one network's spec.
 pub fn network(spec: &NetworkSpec) -> Vec<FieldFault> {
     let mut faults = Faults::default();
-    names::check(&mut faults, "name", &spec.name);
+    names::check_looked_up(&mut faults, "name", &spec.name);
     body(&mut faults, spec);
     faults.found
 }

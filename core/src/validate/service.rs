@@ -27,7 +27,7 @@ const MAX_WAIT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The checks of one service's spec.
 pub fn service(spec: &ServiceSpec) -> Vec<FieldFault> {
     let mut faults = Faults::default();
-    names::check(&mut faults, "name", &spec.name);
+    names::check_looked_up(&mut faults, "name", &spec.name);
     body(&mut faults, spec);
     faults.found
 }
@@ -39,7 +39,11 @@ pub fn stack(spec: &StackSpec) -> Vec<FieldFault> {
     for (name, service) in &spec.services {
         let mut own = Faults::default();
         let stored = format!("{}_{name}", spec.name);
-        names::check(&mut own, "name", &stored);
+        names::check_looked_up(&mut own, "name", &stored);
+        if own.found.is_empty() {
+            // Within the stack it is looked up by this one.
+            names::check_dns(&mut own, "name", name);
+        }
         if service.name != stored && service.name != *name {
             own.expected("name", &format!("{stored:?}"), format!("{:?}", service.name));
         }
@@ -60,7 +64,7 @@ pub fn stack(spec: &StackSpec) -> Vec<FieldFault> {
                 } else {
                     &network.name
                 };
-                names::check(&mut own, "name", named);
+                names::check_looked_up(&mut own, "name", named);
                 network::body(&mut own, network);
             }
             StackNetwork::External(stored) => names::check(&mut own, "external", stored),

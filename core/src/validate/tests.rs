@@ -442,6 +442,50 @@ fn subnets_are_ones_that_can_be_given() {
 }
 
 #[test]
+fn what_is_looked_up_has_a_name_that_resolvers_take() {
+    for (name, valid) in [
+        ("web", true),
+        ("my_web.v2", true),
+        ("a..b", false),
+        ("a.-b", false),
+        ("web-.x", false),
+    ] {
+        let expect: &[&str] = if valid { &[] } else { &["name"] };
+        check(|service| service.name = name.to_owned(), expect);
+        let faults = network(&named(name));
+        assert_eq!(faults.is_empty(), valid, "network {name}: {faults:?}");
+        let mut inside = spec();
+        inside.name = name.to_owned();
+        let stack_spec = StackSpec {
+            name: "app".to_owned(),
+            services: [(name.to_owned(), inside)].into(),
+            networks: [(name.to_owned(), StackNetwork::Own(NetworkSpec::default()))].into(),
+        };
+        let faults = stack(&stack_spec);
+        assert_eq!(
+            faults.len(),
+            if valid { 0 } else { 2 },
+            "stack with {name}: {faults:?}"
+        );
+    }
+    // The stack's name before it makes it a name, which the file's own is not.
+    let stack_spec = StackSpec {
+        name: "app".to_owned(),
+        services: [(
+            "-web".to_owned(),
+            ServiceSpec {
+                name: "-web".to_owned(),
+                ..spec()
+            },
+        )]
+        .into(),
+        ..StackSpec::default()
+    };
+    let fields: Vec<_> = stack(&stack_spec).into_iter().map(|fault| fault.field).collect();
+    assert_eq!(fields, ["services.-web.name"]);
+}
+
+#[test]
 fn a_networks_name_is_its_own() {
     let fields =
         |spec: NetworkSpec| -> Vec<String> { network(&spec).into_iter().map(|fault| fault.field).collect() };
