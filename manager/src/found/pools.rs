@@ -22,6 +22,9 @@ const LONGEST_SUBNET: u8 = 29;
 /// A /7 or shorter is no network somebody lives in but a way out, cut in pieces by a VPN's client.
 const SHORTEST_ROUTE: u8 = 8;
 
+/// A longer route is mostly a network that this host is in; these are what a VPN or an office leads somewhere as a whole.
+const LONGEST_WHOLE: u8 = 16;
+
 /// What the founder asks for; what is left open is chosen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PoolsAsked {
@@ -47,7 +50,15 @@ pub enum PoolsError {
     OverlapsRoute { pool: IpNet, route: IpNet },
     #[error("a subnet's prefix of /{length} does not fit address pool {pool}: expected /{} to /{LONGEST_SUBNET}", pool.prefix_len())]
     Length { length: u8, pool: Ipv4Net },
-    #[error("this host has routes into every range that would do: give an address pool")]
+    #[error(
+        "address pools {pools} have room for {found} network with a prefix of /{length}: expected room for two at least, \
+         as ingress takes one"
+    )]
+    TooSmall { pools: String, length: u8, found: u32 },
+    #[error(
+        "this host has routes into every range that would do: give one whose other hosts you need not reach from here, \
+         such as --default-addr-pool 172.24.0.0/13"
+    )]
     NoneFree,
 }
 
@@ -107,18 +118,27 @@ fn overlap(one: &IpNet, other: &IpNet) -> bool {
     one.contains(other) || other.contains(one)
 }
 
-/// The first range for private use (RFC 1918) that has no route in it. The default comes first: few others use it.
+/// The first range for private use (RFC 1918) that has no route in it. The default comes first: few others use it. The
+/// small ones at the end are what Docker comes to last, and few routers at home begin with.
 fn candidate(routes: &[IpNet]) -> Option<Ipv4Net> {
     let tens = [
         128, 144, 160, 176, 192, 208, 224, 240, 112, 96, 80, 64, 48, 32, 16, 0,
     ];
     let ten = |second| Ipv4Net::new_assert(Ipv4Addr::new(10, second, 0, 0), 12);
     let others = [
-        Ipv4Net::new_assert(Ipv4Addr::new(172, 16, 0, 0), 12),
-        Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 0, 0), 16),
+        ((172, 16), 12),
+        ((192, 168), 16),
+        ((172, 24), 13),
+        ((172, 20), 14),
+        ((172, 28), 14),
+        ((172, 30), 15),
     ];
+    let others = others.map(|((a, b), length)| Ipv4Net::new_assert(Ipv4Addr::new(a, b, 0, 0), length));
+    let homes = [(128, 17), (192, 18), (64, 18)];
+    let homes = homes.map(|(third, length)| Ipv4Net::new_assert(Ipv4Addr::new(192, 168, third, 0), length));
     let free = |pool: &Ipv4Net| !routes.iter().any(|route| overlap(&IpNet::V4(*pool), route));
-    tens.into_iter().map(ten).chain(others).find(free)
+    let mut all = tens.into_iter().map(ten).chain(others).chain(homes);
+    all.find(free)
 }
 
 /// A unique local /48 (RFC 4193): 40 random bits behind fd00::/8.
@@ -147,7 +167,11 @@ fn check(pools: &AddressPools, routes: &[IpNet]) -> Result<(), PoolsError> {
         if let Some(other) = ranges[..at].iter().find(|other| overlap(pool, other)) {
             return Err(PoolsError::OverlapEachOther(*other, *pool));
         }
-        if let Some(route) = routes.iter().find(|route| overlap(pool, route)) {
+        // Who names a part of what a VPN takes as a whole gets it: the more exact way comes first.
+        let whole =
+            |route: &IpNet| route != pool && route.contains(pool) && route.prefix_len() <= LONGEST_WHOLE;
+        let mut others = routes.iter().filter(|route| !whole(route));
+        if let Some(route) = others.find(|route| overlap(pool, route)) {
             return Err(PoolsError::OverlapsRoute {
                 pool: *pool,
                 route: *route,
@@ -162,6 +186,13 @@ fn check(pools: &AddressPools, routes: &[IpNet]) -> Result<(), PoolsError> {
         .find(|pool| too_long || length < pool.prefix_len())
     {
         return Err(PoolsError::Length { length, pool: *pool });
+    }
+    let rooms = pools.v4.iter().map(|pool| 1_u32 << (length - pool.prefix_len()));
+    let found = rooms.fold(0, u32::saturating_add);
+    if found < 2 {
+        let names: Vec<String> = pools.v4.iter().map(ToString::to_string).collect();
+        let pools = names.join(", ");
+        return Err(PoolsError::TooSmall { pools, length, found });
     }
     match pools.v6 {
         Some(pool) if pool.prefix_len() != 48 => Err(PoolsError::NotA48(pool)),

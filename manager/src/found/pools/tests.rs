@@ -18,15 +18,62 @@ fn the_first_candidate_beside_the_routes_is_chosen() {
         (vec!["10.128.0.0/9"], "10.112.0.0/12"),
         (vec!["10.0.0.0/8"], "172.16.0.0/12"),
         (vec!["10.0.0.0/8", "172.17.0.0/16"], "192.168.0.0/16"),
+        // A laptop in an office: a VPN, Docker and a wireless network.
+        (
+            vec!["10.0.0.0/8", "172.17.0.0/16", "192.168.1.0/24"],
+            "172.24.0.0/13",
+        ),
+        (
+            vec!["10.0.0.0/8", "172.17.0.0/16", "172.24.0.0/16", "192.168.1.0/24"],
+            "172.20.0.0/14",
+        ),
+        (
+            vec!["10.0.0.0/8", "172.16.0.0/12", "192.168.1.0/24"],
+            "192.168.128.0/17",
+        ),
+        (
+            vec![
+                "10.0.0.0/8",
+                "172.16.0.0/12",
+                "192.168.1.0/24",
+                "192.168.178.0/24",
+            ],
+            "192.168.192.0/18",
+        ),
     ] {
         let pools = PoolsAsked::default().choose(&ranges(&routes), RANDOM).unwrap();
         assert_eq!(pools.v4, vec![expect.parse().unwrap()], "{routes:?}");
         assert_eq!(pools.v4_subnet_length, 22);
         assert_eq!(pools.v6, Some("fd5a:1b2c:3d4e::/48".parse().unwrap()));
     }
-    let everything = ranges(&["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/24"]);
-    let found = PoolsAsked::default().choose(&everything, RANDOM);
-    assert_eq!(found, Err(PoolsError::NoneFree));
+    let everything = ranges(&["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]);
+    let found = PoolsAsked::default().choose(&everything, RANDOM).unwrap_err();
+    assert_eq!(found, PoolsError::NoneFree);
+    // What it says helps.
+    let text = found.to_string();
+    let (_, advice) = text.rsplit_once("--default-addr-pool ").unwrap();
+    let asked = PoolsAsked::parse(&[advice.to_owned()], 0, "").unwrap();
+    let pools = asked.choose(&everything, RANDOM).unwrap();
+    assert_eq!(pools.v4, vec![advice.parse().unwrap()]);
+}
+
+#[test]
+fn pools_have_room_for_two_networks() {
+    for (v4, length, found) in [
+        (vec!["10.0.0.0/22"], 0, Err(1)),
+        (vec!["10.0.0.0/24"], 24, Err(1)),
+        (vec!["10.0.0.0/24"], 25, Ok(())),
+        (vec!["10.0.0.0/22", "10.1.0.0/22"], 0, Ok(())),
+        (vec!["10.0.0.0/8"], 29, Ok(())),
+    ] {
+        let texts: Vec<String> = v4.iter().map(ToString::to_string).collect();
+        let asked = PoolsAsked::parse(&texts, length, "").unwrap();
+        let said = asked.choose(&[], RANDOM).map(drop).map_err(|error| match error {
+            PoolsError::TooSmall { found, .. } => found,
+            other => panic!("{other}"),
+        });
+        assert_eq!(said, found, "{v4:?} /{length}");
+    }
 }
 
 #[test]
@@ -53,6 +100,13 @@ fn what_cannot_be_is_refused_by_name() {
             "10.0.0.0/8 and 10.1.0.0/16 overlap",
         ),
         (vec!["192.168.0.0/16"], 24, "", "overlaps 192.168.7.0/24"),
+        (vec!["192.168.7.0/25"], 29, "", "overlaps 192.168.7.0/24"),
+        (
+            vec!["10.0.0.0/22"],
+            0,
+            "",
+            "10.0.0.0/22 have room for 1 network with a prefix of /22: expected room for two",
+        ),
         (
             vec!["10.0.0.0/24"],
             22,
