@@ -158,7 +158,7 @@ impl Keeper {
     fn tell(&self) {
         let (state, taken) = (self.process.state(), self.process.taken());
         self.tell
-            .send_if_modified(|status| status.take_process(state, taken));
+            .send_if_modified(|status| status.take_process(state, taken, self.process.nameless()));
     }
 }
 

@@ -10,7 +10,7 @@ mod link;
 mod patience;
 mod start;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::io;
 use std::path::PathBuf;
@@ -37,6 +37,8 @@ const RETRY: Duration = Duration::from_millis(300);
 const DYING: usize = 6;
 const DYING_WINDOW: Duration = Duration::from_secs(10);
 const DYING_RETRY: Duration = Duration::from_secs(5);
+/// Until it is asked again to serve a container that it could not.
+const NAMELESS_RETRY: Duration = Duration::from_secs(1);
 
 /// Where it is, and what it is told.
 #[derive(Debug)]
@@ -49,6 +51,8 @@ pub(crate) struct Process {
     wanted: Told,
     number: u64,
     taken: BTreeMap<PortKey, String>,
+    /// Containers that it could not serve, and why.
+    nameless: BTreeMap<EndpointId, String>,
     down: Option<String>,
     starts: Vec<Instant>,
     retry_at: Option<Instant>,
@@ -66,6 +70,8 @@ pub(crate) enum Said {
     Reply(Reply),
     /// It has said nothing for a while.
     Nothing,
+    /// What it could not do is to be tried again.
+    Again,
     /// It has to be brought back.
     Gone(String),
 }
@@ -91,6 +97,7 @@ impl Process {
             wanted: Told::default(),
             number: 0,
             taken: BTreeMap::new(),
+            nameless: BTreeMap::new(),
             down: None,
             starts: Vec::new(),
             retry_at: None,
@@ -132,6 +139,7 @@ impl Process {
 
     /// Lets a container ask no more; false if it never could.
     pub(crate) fn remove(&mut self, id: &EndpointId) -> bool {
+        self.nameless.remove(id);
         self.wanted.endpoints.remove(id).is_some()
     }
 
@@ -149,7 +157,13 @@ impl Process {
             self.link = None;
         }
         self.down = result.as_ref().err().map(|why| line(why, REASON_MOST));
-        self.retry_at = self.down.is_some().then(|| self.next_try());
+        self.retry_at = if self.down.is_some() {
+            Some(self.next_try())
+        } else if self.nameless.is_empty() {
+            None
+        } else {
+            Some(Instant::now() + NAMELESS_RETRY)
+        };
         if let Some(why) = &self.down {
             tracing::error!(why, "shoal-net does not serve; trying again");
         }
@@ -161,17 +175,22 @@ impl Process {
         if let Some(why) = &self.gone {
             return Said::Gone(why.clone());
         }
-        if let Some(at) = self.retry_at {
-            sleep_until(at).await;
-            return Said::Gone("it was not there".to_owned());
-        }
+        let retry_at = self.retry_at;
+        let retry = async move {
+            match retry_at {
+                Some(at) => sleep_until(at).await,
+                None => pending().await,
+            }
+        };
         let Some(link) = &mut self.link else {
-            return pending().await;
+            retry.await;
+            return Said::Gone("it was not there".to_owned());
         };
         tokio::select! {
             biased;
             said = link.next() => said.map_or_else(|error| Said::Gone(error.to_string()), Said::Reply),
             () = sleep_until(self.ping_at) => Said::Nothing,
+            () = retry => Said::Again,
         }
     }
 
@@ -182,10 +201,11 @@ impl Process {
             Said::Reply(reply) => self.take(reply),
             // Whoever has nobody to serve any more does not bring it back.
             Said::Nothing => self.gone = self.ping().await.err(),
+            // When it fails, it is tried again, and the status says so.
+            Said::Again => drop(self.bring().await),
             Said::Gone(why) => {
                 tracing::warn!(why, "shoal-net is gone; starting it again");
                 self.link = None;
-                // When it fails, it is tried again, and the status says so.
                 drop(self.bring().await);
             }
         }
@@ -229,7 +249,9 @@ impl Process {
         self.ping_at = Instant::now() + PING;
         match reply {
             Reply::Taken(taken) => self.taken = taken.into_iter().collect(),
-            Reply::Done { .. } | Reply::Hello { .. } | Reply::Pong { .. } => {}
+            // Also what it did without having been asked.
+            Reply::Done { ports, .. } => self.note_ports(&ports),
+            Reply::Hello { .. } | Reply::Pong { .. } => {}
         }
     }
 
@@ -238,6 +260,11 @@ impl Process {
         let wanted = &self.wanted.ports.ports;
         let taken = self.taken.iter().filter(|(key, _)| wanted.contains_key(key));
         taken.map(|(key, why)| (*key, why.clone())).collect()
+    }
+
+    /// The containers that it could not serve, and why.
+    pub(crate) fn nameless(&self) -> &BTreeMap<EndpointId, String> {
+        &self.nameless
     }
 
     /// How it is.
@@ -275,24 +302,43 @@ impl Process {
                 && done == number
             {
                 self.told = Some(told);
-                self.note(&ports, &failures);
-                return Ok(failures.into_iter().collect());
+                self.note_ports(&ports);
+                return Ok(self.note_failures(failures));
             }
         }
     }
 
-    /// Which ports containers ask on, and which containers are to be told again.
-    fn note(&mut self, ports: &[(EndpointId, u16)], failures: &[(EndpointId, String)]) {
-        let Some(told) = &mut self.told else { return };
+    /// Which ports containers ask on.
+    fn note_ports(&mut self, ports: &[(EndpointId, u16)]) {
+        let Self {
+            wanted,
+            told,
+            nameless,
+            ..
+        } = self;
         for (id, port) in ports {
-            for endpoints in [&mut self.wanted.endpoints, &mut told.endpoints] {
-                if let Some(asker) = endpoints.get_mut(id) {
-                    asker.port = Some(*port);
-                }
+            nameless.remove(id);
+            let told = told.as_mut().and_then(|told| told.endpoints.get_mut(id));
+            for asker in wanted.endpoints.get_mut(id).into_iter().chain(told) {
+                asker.port = Some(*port);
             }
         }
-        let failed: BTreeSet<&EndpointId> = failures.iter().map(|(id, _)| id).collect();
-        told.endpoints.retain(|id, _| !failed.contains(id));
+    }
+
+    /// Which containers are to be told again.
+    fn note_failures(&mut self, failures: Vec<(EndpointId, String)>) -> BTreeMap<EndpointId, String> {
+        let failures: BTreeMap<EndpointId, String> = failures.into_iter().collect();
+        for (id, why) in &failures {
+            if let Some(told) = &mut self.told {
+                told.endpoints.remove(id);
+            }
+            let why = line(why, REASON_MOST);
+            if self.nameless.get(id) != Some(&why) {
+                tracing::warn!(%id, why, "a container has no names; trying again");
+            }
+            self.nameless.insert(id.clone(), why);
+        }
+        failures
     }
 
     /// The process that is there, if it is of this build, or a new one.

@@ -45,6 +45,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const PARTS_OF_LOOK: usize = 3;
 /// A change of a cluster of 5,000 services takes some 40 parts.
 const PARTS_MOST: usize = 256;
+/// Of what is said without having been asked: changes are numbered from one.
+const NO_CHANGE: u64 = 0;
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// How a process begins.
@@ -63,6 +65,8 @@ struct Serve {
     /// From a predecessor, until they are asked for.
     adopted: BTreeMap<EndpointId, (Asker, Sockets)>,
     ports: Ports,
+    /// Whose sockets were closed by force and could not be opened again yet.
+    deaf: BTreeMap<EndpointId, Asker>,
     /// Parts of a change that is not whole yet.
     parts: Vec<Update>,
     told: BTreeMap<PortKey, String>,
@@ -85,6 +89,7 @@ pub async fn run(start: Start) -> io::Result<()> {
         shared: Rc::new(Shared::new(forwarder, stop.clone())),
         endpoints: BTreeMap::new(),
         adopted: BTreeMap::new(),
+        deaf: BTreeMap::new(),
         ports: Ports::new(stop),
         parts: Vec::new(),
         told: BTreeMap::new(),
@@ -158,6 +163,9 @@ impl Serve {
                 },
                 _ = look.tick() => {
                     self.forget_the_gone();
+                    if let Some(reopened) = self.reopen() {
+                        control.reply(&reopened).await;
+                    }
                     self.restore_names();
                     if self.ports.retry() {
                         self.tell_taken(control, false).await;
@@ -212,8 +220,10 @@ impl Serve {
             let keep: BTreeSet<_> = changes.iter().map(|(id, _)| id.clone()).collect();
             self.endpoints.retain(|id, _| keep.contains(id));
             self.adopted.retain(|id, _| keep.contains(id));
+            self.deaf.retain(|id, _| keep.contains(id));
         }
         for (id, asker) in changes {
+            self.deaf.remove(&id);
             let Some(asker) = asker else {
                 self.endpoints.remove(&id);
                 continue;
@@ -238,7 +248,11 @@ impl Serve {
             return Ok(known.port());
         }
         self.endpoints.remove(id);
-        let adopted = self.adopted.remove(id).filter(|(known, _)| known.id == asker.id);
+        let usable = |sockets: &Sockets| sockets.udp.local_addr().is_ok_and(|address| address.port() != 0);
+        let adopted = self
+            .adopted
+            .remove(id)
+            .filter(|(known, sockets)| known.id == asker.id && usable(sockets));
         let sockets = match adopted {
             Some((_, sockets)) => sockets,
             None => inside::open(&asker).map_err(|error| chain(&error))?,
@@ -260,6 +274,35 @@ impl Serve {
             !gone
         });
         self.adopted.retain(|_, (asker, _)| !gone(asker));
+        self.deaf.retain(|_, asker| !gone(asker));
+    }
+
+    /// Opens sockets that were closed by force again; says which, and on which port they are now.
+    fn reopen(&mut self) -> Option<Reply> {
+        let deaf = self.endpoints.extract_if(.., |_, endpoint| endpoint.is_deaf());
+        self.deaf.extend(deaf.map(|(id, endpoint)| {
+            let port = Some(endpoint.port());
+            let asker = endpoint.asker();
+            (id, Asker { port, ..asker })
+        }));
+        let mut ports = Vec::new();
+        for (id, asker) in std::mem::take(&mut self.deaf) {
+            match self.endpoint(&id, asker.clone()) {
+                Ok(port) => {
+                    tracing::warn!(%id, "opened the sockets again that somebody had closed by force");
+                    ports.push((id, port));
+                }
+                Err(why) => {
+                    tracing::warn!(%id, why, "the sockets for names cannot be opened again");
+                    self.deaf.insert(id, asker);
+                }
+            }
+        }
+        (!ports.is_empty()).then_some(Reply::Done {
+            number: NO_CHANGE,
+            ports,
+            failures: Vec::new(),
+        })
     }
 
     /// Looks after the way to us in some containers, another part of them each time: what somebody in one deletes is
@@ -309,6 +352,7 @@ impl Serve {
         match handover::give(&to, all).and_then(|()| handover::until_read(&to)) {
             Ok(()) => Ok(Some(to)),
             Err(error) => {
+                rustix::thread::set_name(NAME)?;
                 tracing::error!(%error, "the successor could not be given what it needs");
                 Ok(None)
             }
@@ -348,4 +392,3 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
-                rustix::thread::set_name(NAME)?;

@@ -30,6 +30,8 @@ pub struct NetStatus {
     /// Published ports that could not be had, and who has them or why not. They lead nowhere, are tried again, and
     /// leave this list when they are had.
     pub ports_taken: BTreeMap<PortKey, String>,
+    /// Endpoints that have no names, and why; they are tried again.
+    pub nameless: BTreeMap<EndpointId, String>,
 }
 
 /// How `shoal-net` is, the process that answers names and holds published ports.
@@ -133,23 +135,36 @@ impl NetStatus {
         let mut new = Self {
             names: self.names.clone(),
             ports_taken: self.ports_taken.clone(),
+            nameless: self.nameless.clone(),
             ..kernel.clone()
         };
-        new.problems.extend(self.names.problem());
+        new.problems.extend(self.of_process());
         self.become_(new)
     }
 
     /// What is seen of the process; whether that is news.
-    pub(crate) fn take_process(&mut self, names: NamesState, ports_taken: BTreeMap<PortKey, String>) -> bool {
-        let before = self.names.problem();
+    pub(crate) fn take_process(
+        &mut self,
+        names: NamesState,
+        ports_taken: BTreeMap<PortKey, String>,
+        nameless: &BTreeMap<EndpointId, String>,
+    ) -> bool {
+        let before = self.of_process();
         let mut new = Self {
             names,
             ports_taken,
+            nameless: nameless.clone(),
             ..self.clone()
         };
-        new.problems.retain(|problem| Some(problem) != before.as_ref());
-        new.problems.extend(new.names.problem());
+        new.problems.retain(|problem| !before.contains(problem));
+        new.problems.extend(new.of_process());
         self.become_(new)
+    }
+
+    /// The problems of the process.
+    fn of_process(&self) -> Vec<Problem> {
+        let nameless = nameless_problem(&self.nameless);
+        self.names.problem().into_iter().chain(nameless).collect()
     }
 
     fn become_(&mut self, mut new: Self) -> bool {
@@ -172,6 +187,19 @@ impl NamesState {
             )),
         }
     }
+}
+
+/// One for all: it is mostly the same with each.
+fn nameless_problem(nameless: &BTreeMap<EndpointId, String>) -> Option<Problem> {
+    let (id, why) = nameless.first_key_value()?;
+    let others = match nameless.len() - 1 {
+        0 => String::new(),
+        count => format!(", and {count} more"),
+    };
+    Some(Problem::new(
+        &format!("the container {id} has no names{others}: {why}"),
+        "it is tried again every second; look into the log of shoal-net",
+    ))
 }
 
 fn legacy_problem(family: Family, link: &str) -> Problem {

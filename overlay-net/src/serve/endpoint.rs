@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::sockopt::socket_acceptconn;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Semaphore, watch};
@@ -51,6 +52,8 @@ pub(super) struct Endpoint {
     asker: Rc<Who>,
     udp: Rc<UdpSocket>,
     tcp: Rc<TcpListener>,
+    /// Remembered, since a socket that was closed by force has none.
+    port: u16,
     tasks: JoinSet<()>,
 }
 
@@ -89,6 +92,7 @@ impl Shared {
 impl Endpoint {
     /// Begins to answer.
     pub(super) fn serve(shared: &Rc<Shared>, asker: Asker, sockets: Sockets) -> io::Result<Self> {
+        let port = sockets.udp.local_addr()?.port();
         let udp = Rc::new(UdpSocket::from_std(sockets.udp)?);
         let tcp = Rc::new(TcpListener::from_std(sockets.tcp)?);
         let asker = Rc::new(Who {
@@ -102,6 +106,7 @@ impl Endpoint {
             asker,
             udp,
             tcp,
+            port,
             tasks,
         })
     }
@@ -118,7 +123,19 @@ impl Endpoint {
 
     /// Where it is asked.
     pub(super) fn port(&self) -> u16 {
-        self.udp.local_addr().map_or(0, |address| address.port())
+        self.port
+    }
+
+    /// Whether a socket of its does not work any more: somebody in the container's namespace can close any socket there
+    /// by force, as `ss -K` does.
+    pub(super) fn is_deaf(&mut self) -> bool {
+        // Whoever waits for something to be there is not woken by that.
+        let lost = self
+            .udp
+            .local_addr()
+            .is_ok_and(|address| address.port() != self.port);
+        let listens = socket_acceptconn(&self.tcp).unwrap_or(true);
+        lost || !listens || self.tasks.try_join_next().is_some()
     }
 
     /// Its sockets: for datagrams, for streams.
@@ -232,6 +249,11 @@ async fn streams(shared: Rc<Shared>, who: Rc<Who>, listener: Rc<TcpListener>) {
             }
             // Closed at once.
             Ok(_) => {}
+            // It does not listen any more.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                tracing::warn!(%error, "a container's streams cannot be accepted");
+                return;
+            }
             Err(error) => {
                 tracing::debug!(%error, "a container's stream cannot be accepted");
                 tokio::time::sleep(PAUSE).await;

@@ -14,6 +14,7 @@ mod endpoints;
 mod heal;
 mod legacy;
 mod loopback;
+mod nameless;
 mod names;
 mod ports;
 mod process;
