@@ -12,6 +12,7 @@ mod status;
 mod thread;
 mod watch;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,7 @@ use self::sight::Look;
 use self::watch::Watch;
 use crate::desired::{Desired, Endpoint, EndpointId, Revision, Tables, Tag};
 use crate::namespace::Namespace;
-use crate::observed::Observed;
+use crate::observed::{Observed, Side};
 use crate::plan::{Change, Scope, plan};
 
 /// What several changes in a row are waited for before looking, so that one look sees them all.
@@ -118,6 +119,13 @@ pub(crate) struct Engine {
     /// What the kernel has, as far as this loop knows.
     observed: Observed,
     status: NetStatus,
+    /// Endpoints that were not there when this network was opened, and why.
+    unfound: BTreeMap<EndpointId, String>,
+    /// Endpoints to which the kernel refuses what they shall have, and why: a container may have put something in the
+    /// way, and nobody else is to suffer from that.
+    refused: BTreeMap<EndpointId, String>,
+    /// When it is tried again for those.
+    refused_at: Option<Instant>,
     /// What to look at, and when.
     look: Look,
     look_at: Option<Instant>,
@@ -133,7 +141,7 @@ impl Engine {
     /// Takes over what the kernel has of this tag and makes it what is desired.
     pub(crate) fn open(tag: Tag, router: &Namespace, desired: Desired) -> Result<Self, KernelError> {
         let kernel = Kernel::open(tag, router)?;
-        let watch = Watch::open(&kernel.host, &kernel.router)?;
+        let watch = Watch::open(&kernel)?;
         let forgetter = Forgetter::start(&kernel.host.namespace, &kernel.router.namespace)?;
         let mut engine = Self {
             kernel,
@@ -142,6 +150,9 @@ impl Engine {
             desired: Desired::default(),
             observed: Observed::default(),
             status: NetStatus::default(),
+            unfound: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            refused_at: None,
             look: Look::default(),
             look_at: None,
             sweep_at: None,
@@ -151,7 +162,7 @@ impl Engine {
         let endpoints = desired.endpoints.values().cloned().collect::<Vec<_>>();
         for endpoint in endpoints {
             if let Err(why) = engine.find(&endpoint) {
-                engine.status.lost.insert(endpoint.id.clone(), why.to_string());
+                engine.unfound.insert(endpoint.id.clone(), why.to_string());
             }
         }
         engine.desired = desired;
@@ -179,12 +190,21 @@ impl Engine {
 
     /// An endpoint, in addition to or in place of one of the same id.
     pub(crate) fn attach(&mut self, endpoint: Endpoint) -> Result<(), AttachError> {
-        let id = endpoint.id.clone();
-        let gone = |why: String| AttachError::Gone { id: id.clone(), why };
         let endpoint = Arc::new(endpoint);
-        self.find(&endpoint).map_err(|why| gone(why.to_string()))?;
+        let before = self.desired.endpoints.get(&endpoint.id).cloned();
+        let attached = self.try_to_attach(&endpoint);
+        if attached.is_err() {
+            self.undo(&endpoint.id, before);
+        }
+        attached
+    }
+
+    fn try_to_attach(&mut self, endpoint: &Arc<Endpoint>) -> Result<(), AttachError> {
+        let id = &endpoint.id;
+        let gone = |why: String| AttachError::Gone { id: id.clone(), why };
+        self.find(endpoint).map_err(|why| gone(why.to_string()))?;
         let mut new = self.desired.clone();
-        new.endpoints.insert(id.clone(), endpoint);
+        new.endpoints.insert(id.clone(), Arc::clone(endpoint));
         let look = Look {
             endpoints: [id.clone()].into(),
             ..Look::default()
@@ -194,23 +214,41 @@ impl Engine {
             .look(&look, &mut self.observed)
             .map_err(|error| refused(error.into()))?;
         self.become_(new).map_err(refused)?;
-        if self.observed.endpoints.contains_key(&id) {
-            self.status.lost.remove(&id);
+        if let Some(why) = self.refused.get(id) {
+            return Err(refused(KernelError(why.clone())));
+        }
+        if self.observed.endpoints.contains_key(id) {
             Ok(())
         } else {
             Err(gone("it ended meanwhile".to_owned()))
         }
     }
 
+    /// After an endpoint could not be attached: as if nobody had asked for it.
+    fn undo(&mut self, id: &EndpointId, before: Option<Arc<Endpoint>>) {
+        let undone = match before.filter(|before| self.find(before).is_ok()) {
+            None => self.detach(id),
+            Some(before) => {
+                let mut new = self.desired.clone();
+                new.endpoints.insert(id.clone(), before);
+                self.become_(new)
+            }
+        };
+        if let Err(error) = undone {
+            tracing::warn!(%id, %error, "what an endpoint that could not be attached has left stays for now");
+        }
+    }
+
     /// An endpoint is no more: its links go with its namespace.
     pub(crate) fn detach(&mut self, id: &EndpointId) -> Result<(), KernelError> {
+        self.kernel.endpoints.remove(id);
+        self.observed.endpoints.remove(id);
+        self.unfound.remove(id);
+        self.refused.remove(id);
         let mut new = self.desired.clone();
         if new.endpoints.remove(id).is_none() {
             return Ok(());
         }
-        self.kernel.endpoints.remove(id);
-        self.observed.endpoints.remove(id);
-        self.status.lost.remove(id);
         self.sweep_at.get_or_insert_with(|| Instant::now() + STRAY);
         self.become_(new)
     }
@@ -223,6 +261,7 @@ impl Engine {
             id: namespace.id(),
         };
         self.kernel.endpoints.insert(endpoint.id.clone(), home);
+        self.unfound.remove(&endpoint.id);
         Ok(())
     }
 
@@ -230,8 +269,11 @@ impl Engine {
         let scope = Scope::between(&self.desired, &new);
         self.desired = new;
         let changes = plan(&self.kernel.tag, &self.desired, &self.observed, &scope);
-        if let Err(error) = self.carry_out(&changes) {
+        let carried_out = self.carry_out(&changes, &scope);
+        if let Err(error) = &carried_out {
             tracing::debug!(%error, "the kernel is not as believed; looking again");
+        }
+        if carried_out.is_err() || scope.endpoints.iter().any(|id| self.refused.contains_key(id)) {
             self.settle(&Look::all(), &Scope::whole())?;
         }
         self.status.revision = self.desired.tables.revision;
@@ -239,25 +281,61 @@ impl Engine {
         Ok(())
     }
 
-    /// Carries out a plan, and keeps the belief with it.
-    fn carry_out(&mut self, changes: &[Change]) -> Result<(), KernelError> {
-        for change in changes {
-            if let Change::Forget { addresses } = change {
-                self.forgetter.forget(Work {
-                    backends: addresses.clone(),
-                    host: self.desired.tables.node.host.iter().collect(),
-                    endpoints: self.desired.endpoints.clone(),
-                    homes: self.kernel.endpoints.clone(),
-                });
+    /// Carries out a plan, and keeps the belief with it; says how many changes were made. One that is refused to an
+    /// endpoint ends what is done for that one, and nothing else.
+    fn carry_out(&mut self, changes: &[Change], scope: &Scope) -> Result<usize, KernelError> {
+        self.refused.retain(|id, _| !scope.has_endpoint(id));
+        let mut made = 0;
+        let mut unmade = BTreeSet::new();
+        for (place, change) in changes.iter().enumerate() {
+            let endpoint = change.endpoint();
+            if endpoint.is_some_and(|id| self.refused.contains_key(id)) || change.is_about(&unmade) {
+                continue;
             }
-            self.kernel.carry_out(change)?;
-            self.observed
-                .apply(change)
-                .map_err(|error| KernelError(error.to_string()))?;
+            match (self.make(change), endpoint) {
+                (Ok(()), _) => made += 1,
+                (Err(error), Some(id)) => {
+                    unmade.extend(change.new_links_of_the_router());
+                    self.note_refused(id, error.to_string());
+                }
+                (Err(error), None) => {
+                    // It follows from what was changed before this, and so from no plan to come.
+                    let later = changes.iter().skip(place + 1);
+                    later.for_each(|change| self.forget(change));
+                    return Err(error);
+                }
+            }
         }
         let links = changes.iter().flat_map(Change::new_links_of_the_router);
         self.kernel.wait_for_carrier(links.collect())?;
-        Ok(())
+        Ok(made)
+    }
+
+    fn make(&mut self, change: &Change) -> Result<(), KernelError> {
+        self.forget(change);
+        self.kernel.carry_out(change)?;
+        self.observed
+            .apply(change)
+            .map_err(|error| KernelError(error.to_string()))
+    }
+
+    /// Has connections forgotten, if that is the change.
+    fn forget(&self, change: &Change) {
+        if let Change::Forget { addresses } = change {
+            self.forgetter.forget(Work {
+                backends: addresses.clone(),
+                host: self.desired.tables.node.host.iter().collect(),
+                endpoints: self.desired.endpoints.clone(),
+                homes: self.kernel.endpoints.clone(),
+            });
+        }
+    }
+
+    fn note_refused(&mut self, id: &EndpointId, why: String) {
+        if self.status.lost.get(id) != Some(&why) {
+            tracing::warn!(%id, why, "the kernel refuses what an endpoint shall have; trying again");
+        }
+        self.refused.insert(id.clone(), why);
     }
 
     /// Looks, plans and acts until there is nothing left to do; says how many changes that took. What does not come
@@ -277,15 +355,16 @@ impl Engine {
             self.look = Look::all();
             self.look_at = Some(Instant::now() + RETRY);
         }
+        self.refused_at = (!self.refused.is_empty()).then(|| Instant::now() + RETRY);
         result.map(|changes| made + changes)
     }
 
     fn settle_once(&mut self, look: &Look, scope: &Scope) -> Result<usize, KernelError> {
         self.kernel.look(look, &mut self.observed)?;
         let changes = plan(&self.kernel.tag, &self.desired, &self.observed, scope);
-        self.carry_out(&changes)?;
+        let made = self.carry_out(&changes, scope)?;
         self.update_status();
-        Ok(changes.len())
+        Ok(made)
     }
 
     /// The kernel told of changes by others.
@@ -305,6 +384,7 @@ impl Engine {
     /// When [`Engine::due`] has something to do.
     fn next_deadline(&self) -> Option<Instant> {
         let known = self.look_at.into_iter().chain(self.sweep_at);
+        let known = known.chain(self.refused_at);
         known.chain([self.legacy_at]).min()
     }
 
@@ -315,8 +395,13 @@ impl Engine {
             self.look_at_legacy();
         }
         let sweep = self.sweep_at.is_some_and(|at| at <= now);
-        if !sweep && self.look_at.is_none_or(|at| at > now) {
+        let refused = self.refused_at.is_some_and(|at| at <= now);
+        if !sweep && !refused && self.look_at.is_none_or(|at| at > now) {
             return;
+        }
+        if refused {
+            self.look.endpoints.extend(self.refused.keys().cloned());
+            self.look.links.insert(Side::Router);
         }
         let mut look = std::mem::take(&mut self.look);
         self.look_at = None;

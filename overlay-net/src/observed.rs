@@ -64,7 +64,12 @@ pub struct Place {
     pub others_routes: BTreeSet<Route>,
     /// Permanent neighbours.
     pub neighbours: BTreeSet<Neighbour>,
+    /// In an endpoint: links on which IPv6 is switched off, and [`NEW_LINKS`] if it is on those that are yet to be made.
+    pub without_v6: BTreeSet<String>,
 }
+
+/// What the kernel calls links that are yet to be made, in its settings.
+pub const NEW_LINKS: &str = "default";
 
 impl Observed {
     /// One of the two places.

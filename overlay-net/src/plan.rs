@@ -23,7 +23,7 @@ pub use scope::Scope;
 pub use settings::Setting;
 pub(crate) use settings::{of_host as settings_of_host, of_router as settings_of_router};
 
-use crate::desired::{Desired, Tag};
+use crate::desired::{Desired, EndpointId, Tag};
 use crate::nft::{Family, Operation, TableName};
 use crate::observed::{Observed, Side, Where};
 use crate::rtnl::Request;
@@ -89,6 +89,37 @@ pub fn plan(tag: &Tag, desired: &Desired, observed: &Observed, scope: &Scope) ->
 }
 
 impl Change {
+    /// The endpoint whose links these are, if it is one's alone and made or changed where it is.
+    pub(crate) fn endpoint(&self) -> Option<&EndpointId> {
+        match self {
+            Self::Links {
+                place: Where::Endpoint(id),
+                ..
+            } => Some(id),
+            Self::Links { requests, .. } => requests.iter().find_map(|request| match request {
+                Request::AddVeth {
+                    namespace: Where::Endpoint(id),
+                    ..
+                } => Some(id),
+                _ => None,
+            }),
+            Self::Setting { .. } | Self::Tables { .. } | Self::Forget { .. } => None,
+        }
+    }
+
+    /// Whether this needs one of these links of the router.
+    pub(crate) fn is_about(&self, links: &BTreeSet<u32>) -> bool {
+        match self {
+            Self::Links {
+                place: Where::Side(Side::Router),
+                requests,
+            } => requests
+                .iter()
+                .any(|request| request.link().is_some_and(|link| links.contains(&link))),
+            _ => false,
+        }
+    }
+
     /// Links that this makes in the router, by their numbers.
     pub(crate) fn new_links_of_the_router(&self) -> impl Iterator<Item = u32> {
         let requests = match self {

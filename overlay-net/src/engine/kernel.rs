@@ -28,6 +28,9 @@ pub(super) struct Kernel {
     pub(super) host: Sockets,
     pub(super) router: Sockets,
     pub(super) endpoints: BTreeMap<EndpointId, Home>,
+    /// How notifications name what is done in endpoints' namespaces. Not by the number of this process, which one in a
+    /// container may have as well, as it is counted there.
+    pub(super) inside: u32,
     /// Tells that a link of the router's changed.
     pub(super) carriers: Listener,
 }
@@ -124,6 +127,7 @@ impl Kernel {
             host: Sockets::open(&host, &guard)?,
             router: Sockets::open(router, &guard)?,
             endpoints: BTreeMap::new(),
+            inside: above_all_processes()?,
             carriers: carriers.map_err(|source| ChangeError::Netlink {
                 change: "listen to the kernel",
                 source,
@@ -207,7 +211,8 @@ impl Kernel {
                 namespace.enter(|| send(socket, requests, descriptor))?
             }
             Where::Endpoint(_) => {
-                namespace.enter(|| send(&mut RouteSocket::open()?, requests, descriptor))?
+                let inside = self.inside;
+                namespace.enter(|| send(&mut RouteSocket::open_as(inside)?, requests, descriptor))?
             }
         };
         let change = "change links";
@@ -231,6 +236,18 @@ impl Kernel {
             },
         }
     }
+}
+
+/// A number that no process has, nor another network.
+fn above_all_processes() -> Result<u32, ChangeError> {
+    let mut number = [0; 4];
+    rustix::rand::getrandom(&mut number, rustix::rand::GetRandomFlags::empty()).map_err(|errno| {
+        ChangeError::Setting {
+            path: "a random number".to_owned(),
+            source: errno.into(),
+        }
+    })?;
+    Ok(u32::from_ne_bytes(number) | 1 << 31)
 }
 
 /// Sends requests and waits until what they ask for is in force.

@@ -9,7 +9,7 @@ use super::kernel::{ChangeError, Kernel, Sockets};
 use crate::desired::EndpointId;
 use crate::netlink::NetlinkError;
 use crate::nft::Family;
-use crate::observed::{Observed, Place, Side};
+use crate::observed::{NEW_LINKS, Observed, Place, Side};
 use crate::plan::{self, Setting};
 use crate::rtnl::RouteSocket;
 use crate::xtables;
@@ -78,7 +78,11 @@ impl Kernel {
         let Some(namespace) = self.namespace_of(id)? else {
             return Ok(None);
         };
-        let read = namespace.enter(|| read_place(&mut RouteSocket::open()?))?;
+        let read = namespace.enter(|| {
+            let mut place = read_place(&mut RouteSocket::open()?)?;
+            place.without_v6 = without_v6(&place);
+            Ok(place)
+        })?;
         read.map(Some).map_err(reading("an endpoint's links"))
     }
 
@@ -159,6 +163,18 @@ fn read_place(socket: &mut RouteSocket) -> Result<Place, NetlinkError> {
         routes.insert(route.route);
     }
     Ok(place)
+}
+
+/// The links of an endpoint on which IPv6 is switched off, and links that are yet to be made if it will be on them.
+fn without_v6(place: &Place) -> BTreeSet<String> {
+    let names = place.links.values().map(|link| link.name.as_str());
+    let is_off = |name: &&str| {
+        let text = fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"));
+        // Where there is no such setting there is no IPv6 anywhere.
+        text.is_ok_and(|text| text.trim() != "0")
+    };
+    let off = names.chain([NEW_LINKS]).filter(is_off);
+    off.map(str::to_owned).collect()
 }
 
 /// Settings that are there, with their values: what is missing is no error, the kernel has no such part.

@@ -234,23 +234,16 @@ impl Engine {
     }
 
     pub(super) fn update_status(&mut self) {
-        let observed = &self.observed;
-        let lost = self
-            .desired
-            .endpoints
-            .keys()
-            .filter(|id| !observed.endpoints.contains_key(*id));
-        let gone = lost.map(|id| (id.clone(), "its network namespace is gone".to_owned()));
-        let mut lost: BTreeMap<_, _> = gone.collect();
-        lost.extend(
-            self.status
-                .lost
-                .iter()
-                .filter(|(id, _)| lost.contains_key(*id))
-                .map(|(id, why)| (id.clone(), why.clone()))
-                .collect::<Vec<_>>(),
-        );
-        self.status.lost = lost;
+        let lost = self.desired.endpoints.keys().filter_map(|id| {
+            let gone = || {
+                let why = self.unfound.get(id).cloned();
+                why.unwrap_or_else(|| "its network namespace is gone".to_owned())
+            };
+            let there = self.observed.endpoints.contains_key(id);
+            let why = self.refused.get(id).cloned().or_else(|| (!there).then(gone))?;
+            Some((id.clone(), why))
+        });
+        self.status.lost = lost.collect();
         self.status.problems = self.problems();
         self.status.routes = self.routes();
     }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd as _, BorrowedFd};
 
-use super::kernel::{ChangeError, Sockets};
+use super::kernel::{ChangeError, Kernel, Sockets};
 use super::sight::Look;
 use crate::desired::{EndpointId, Tag};
 use crate::netlink::{Heard, Listener, NetlinkError, Protocol, attributes, u32_ne};
@@ -35,8 +35,10 @@ const NUD_PERMANENT: u16 = 0x80;
 pub(super) struct Watch {
     host: Ears,
     router: Ears,
-    /// The port ids of this process's own sockets.
+    /// The port ids of the sockets that are kept on both sides: nobody else can have them there.
     own: BTreeSet<u32>,
+    /// The port id of sockets in endpoints' namespaces.
+    inside: u32,
 }
 
 #[derive(Debug)]
@@ -64,14 +66,16 @@ impl Ears {
 }
 
 impl Watch {
-    pub(super) fn open(host: &Sockets, router: &Sockets) -> Result<Self, ChangeError> {
-        let mut own = BTreeSet::from([std::process::id()]);
-        own.extend(host.port_ids()?);
-        own.extend(router.port_ids()?);
+    pub(super) fn open(kernel: &Kernel) -> Result<Self, ChangeError> {
+        let Kernel {
+            host, router, inside, ..
+        } = kernel;
+        let own = [host.port_ids()?, router.port_ids()?];
         Ok(Self {
             host: Ears::open(host)?,
             router: Ears::open(router)?,
-            own,
+            own: own.into_iter().flatten().collect(),
+            inside: *inside,
         })
     }
 
@@ -92,7 +96,12 @@ impl Watch {
         observed: &Observed,
         look: &mut Look,
     ) -> Result<(), NetlinkError> {
-        let Self { host, router, own } = self;
+        let Self {
+            host,
+            router,
+            own,
+            inside,
+        } = self;
         let endpoints = ids_of_endpoints(tag, observed);
         let ours = plan::table(tag, crate::nft::Family::V4).name;
         let foreign = |heard: &Heard<'_>| !own.contains(&heard.by);
@@ -115,7 +124,7 @@ impl Watch {
                     look.links.insert(Side::Router);
                     look.endpoints.extend(endpoint_of_link(tag, &heard));
                 }
-                Some(id) if foreign(&heard) && matters(&heard) => {
+                Some(id) if heard.by != *inside && matters(&heard) => {
                     look.endpoints.extend(endpoints.get(&id).cloned());
                 }
                 _ => {}

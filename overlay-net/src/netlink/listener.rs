@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, NetlinkAddr, recvmsg};
 use rustix::io::Errno;
 
-use super::socket::{Incoming, NetlinkError, Protocol, call, messages, open};
+use super::socket::{ANY, Incoming, NetlinkError, Protocol, call, messages, open};
 use super::u32_ne;
 use crate::sys::{NetlinkOption, set_netlink_option};
 
@@ -39,7 +39,7 @@ impl Listener {
     /// Listens to groups (by number, at most 32) in the calling thread's namespace and in all that have an id there.
     pub fn open(protocol: Protocol, groups: &[u32]) -> Result<Self, NetlinkError> {
         let mask = groups.iter().fold(0, |mask, group| mask | 1 << (group - 1));
-        let descriptor = open(protocol, mask)?;
+        let descriptor = open(protocol, ANY, mask)?;
         set_netlink_option(&descriptor, NetlinkOption::ListenAllNamespaces).map_err(call("setsockopt"))?;
         Ok(Self {
             descriptor,

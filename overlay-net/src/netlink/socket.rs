@@ -99,7 +99,12 @@ pub struct Socket {
 impl Socket {
     /// Opens one in the calling thread's namespace.
     pub fn open(protocol: Protocol) -> Result<Self, NetlinkError> {
-        let descriptor = open(protocol, 0)?;
+        Self::open_as(protocol, ANY)
+    }
+
+    /// Opens one that notifications name by this number, or by any if somebody in the namespace has it already.
+    pub fn open_as(protocol: Protocol, port_id: u32) -> Result<Self, NetlinkError> {
+        let descriptor = open(protocol, port_id, 0)?;
         for option in [NetlinkOption::ExtendedAnswers, NetlinkOption::CapAnswers] {
             set_netlink_option(&descriptor, option).map_err(call("setsockopt"))?;
         }
@@ -305,7 +310,10 @@ fn refusal(message: &Incoming<'_>, batch: &Batch) -> Option<Failure> {
     })
 }
 
-pub(super) fn open(protocol: Protocol, groups: u32) -> Result<OwnedFd, NetlinkError> {
+/// The kernel chooses a number: mostly the process's own, as it is counted where it runs.
+pub(super) const ANY: u32 = 0;
+
+pub(super) fn open(protocol: Protocol, port_id: u32, groups: u32) -> Result<OwnedFd, NetlinkError> {
     let protocol = match protocol {
         Protocol::Route => None,
         Protocol::Netfilter => Some(kinds::NETFILTER),
@@ -315,7 +323,12 @@ pub(super) fn open(protocol: Protocol, groups: u32) -> Result<OwnedFd, NetlinkEr
     let descriptor = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)
         .map_err(call("socket"))?;
     let _limited = rustix::net::sockopt::set_socket_recv_buffer_size_force(&descriptor, RECEIVE_BUFFER);
-    rustix::net::bind(&descriptor, &SocketAddrNetlink::new(0, groups)).map_err(call("bind"))?;
+    let bind = |port_id| rustix::net::bind(&descriptor, &SocketAddrNetlink::new(port_id, groups));
+    match bind(port_id) {
+        Err(Errno::ADDRINUSE) if port_id != ANY => bind(ANY),
+        bound => bound,
+    }
+    .map_err(call("bind"))?;
     Ok(descriptor)
 }
 

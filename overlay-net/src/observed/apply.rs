@@ -2,7 +2,7 @@
 //!
 //! Called by the engine after the kernel did it, and by tests in place of a kernel.
 
-use super::{Observed, Place, Side, Where};
+use super::{NEW_LINKS, Observed, Place, Side, Where};
 use crate::nft::{ChainState, Data, Key, Operation, RuleState, SetState, TableName, TableState, Verdict};
 use crate::plan::Change;
 use crate::rtnl::{LinkState, Request, VethEnd, Via};
@@ -156,6 +156,9 @@ impl Place {
             other_end: None,
         };
         self.links.insert(end.index, state);
+        if self.without_v6.contains(NEW_LINKS) {
+            self.without_v6.insert(end.name.clone());
+        }
         Ok(())
     }
 
@@ -166,13 +169,18 @@ impl Place {
             Via::Link(out) | Via::Gateway(out, _) => out != link,
             Via::Unreachable => true,
         });
-        self.links.remove(&link)
+        let removed = self.links.remove(&link)?;
+        self.without_v6.remove(&removed.name);
+        Some(removed)
     }
 
     fn smaller(&mut self, request: &Request<Where>) -> Outcome {
         match request {
             Request::AddAddress(address) => {
-                self.link_mut(address.link)?;
+                let name = self.link_mut(address.link)?.name.clone();
+                if address.address.is_ipv6() && self.without_v6.contains(&name) {
+                    return refuse(format!("IPv6 is switched off on {name}"));
+                }
                 self.addresses.insert(*address);
             }
             Request::RemoveAddress(address) => {

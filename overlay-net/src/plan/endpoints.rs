@@ -9,7 +9,7 @@ use super::{Change, ROUTER_LINK, Scope, host_link};
 use crate::address::{Addresses, Mac, Prefix};
 use crate::desired::{Attachment, Desired, Endpoint, EndpointId, GATEWAY_V4, GATEWAY_V6, Tag};
 use crate::nft::Family;
-use crate::observed::{Observed, Place, Side, Where};
+use crate::observed::{NEW_LINKS, Observed, Place, Side, Where};
 use crate::rtnl::{Neighbour, Request, Route, VethEnd, Via};
 
 pub(super) fn plan(
@@ -71,7 +71,7 @@ fn one(parts: &Parts<'_>, endpoint: &Endpoint, taken: &mut u32, changes: &mut Ve
         }
         let mut outside = Requests::new(&observed.router, pair.router);
         outside.bring_up(pair.router, &alias, v6, pair.fresh);
-        outside.become_(&of_router(attachment, pair.router, v6));
+        outside.become_(&of_router(attachment, pair.router, v6 && pair.v6));
         if !outside.list.is_empty() {
             changes.push(Change::Links {
                 place: Where::Side(Side::Router),
@@ -84,7 +84,7 @@ fn one(parts: &Parts<'_>, endpoint: &Endpoint, taken: &mut u32, changes: &mut Ve
             parts.desired,
             (endpoint, number),
             pair.inside,
-            v6,
+            v6 && pair.v6,
             &mut all_inside,
         );
     }
@@ -182,6 +182,8 @@ struct Pair {
     router: u32,
     inside: u32,
     fresh: bool,
+    /// Whether the container has IPv6 on it: what is switched off there, no address may be given to.
+    v6: bool,
 }
 
 impl Pair {
@@ -200,6 +202,7 @@ impl Pair {
                 router: outer.index,
                 inside: inner.index,
                 fresh: false,
+                v6: !inside.without_v6.contains(&inner.name),
             };
         }
         if let Some(outer) = outer {
@@ -212,6 +215,7 @@ impl Pair {
             router: router.free_index(0),
             inside: inside.free_index(0),
             fresh: true,
+            v6: !inside.without_v6.contains(NEW_LINKS),
         }
     }
 

@@ -37,6 +37,11 @@ impl RouteSocket {
         Socket::open(Protocol::Route).map(Self)
     }
 
+    /// Opens one that notifications name by this number, where nobody has it.
+    pub fn open_as(port_id: u32) -> Result<Self> {
+        Socket::open_as(Protocol::Route, port_id).map(Self)
+    }
+
     /// The number by which notifications name what this socket did.
     pub fn port_id(&self) -> Result<u32> {
         self.0.port_id()

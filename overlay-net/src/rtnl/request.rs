@@ -137,6 +137,22 @@ impl<N> Request<N> {
         )
     }
 
+    /// The link that has to be there for it.
+    pub(crate) fn link(&self) -> Option<u32> {
+        match self {
+            Self::AddVeth { .. } => None,
+            Self::Mark { link, .. } | Self::Up(link) | Self::Mtu { link, .. } | Self::RemoveLink(link) => {
+                Some(*link)
+            }
+            Self::AddAddress(address) | Self::RemoveAddress(address) => Some(address.link),
+            Self::SetRoute(route) | Self::RemoveRoute(route) => match route.via {
+                Via::Link(link) | Via::Gateway(link, _) => Some(link),
+                Via::Unreachable => None,
+            },
+            Self::SetNeighbour(neighbour) | Self::RemoveNeighbour(neighbour) => Some(neighbour.link),
+        }
+    }
+
     /// Writes it as the next message of a batch.
     pub(crate) fn write(&self, batch: &mut Batch, descriptor: impl Fn(&N) -> RawFd) {
         match self {

@@ -252,3 +252,103 @@ fn a_namespace_that_is_gone_is_said() {
         .await;
     });
 }
+
+/// Sets a setting in a container, as its runtime does before it is attached.
+fn set(container: &crate::world::Container, path: &str, value: &str) {
+    let path = format!("/proc/sys/net/{path}");
+    let written = container.namespace.enter(|| std::fs::write(&path, value));
+    written.unwrap().unwrap();
+}
+
+#[test]
+fn a_container_that_switched_ipv6_off_has_ipv4() {
+    in_a_host(|world| async move {
+        let whole = world.container(11, &["blue"]).await;
+        whole.serve(80, "whole");
+        let mut all = Vec::new();
+        for (host, setting) in [(12, "all"), (13, "default")] {
+            let without = world.unattached(host, &["blue"]);
+            set(&without, &format!("ipv6/conf/{setting}/disable_ipv6"), "1");
+            world.net().attach(without.endpoint.clone()).await.unwrap();
+            let own = without.v4();
+            assert_eq!(
+                ask(&without.namespace, whole.v4(), 80).await.unwrap(),
+                format!("whole {own}")
+            );
+            assert!(world.net().status().borrow().lost.is_empty());
+            all.push(without);
+        }
+        // Off later: what is gone by that is not put back again and again.
+        set(&whole, "ipv6/conf/all/disable_ipv6", "1");
+        assert!(ask(&whole.namespace, whole.v4(), 80).await.is_ok());
+        assert!(world.net().status().borrow().lost.is_empty());
+    });
+}
+
+#[test]
+fn what_is_refused_to_one_container_is_its_own_trouble() {
+    in_a_host(|mut world| async move {
+        let whole = world.container(11, &["blue"]).await;
+        whole.serve(80, "whole");
+        world.group("blue", 100, &[&whole]).await;
+        let vip = crate::world::vip("blue", 100)[0];
+        // Something in it has the name of what shall come.
+        let blocked = world.unattached(12, &["blue"]);
+        let block = |index, name: &str| {
+            let end = |index, name: String, last| shoal_overlay_net::rtnl::VethEnd {
+                index,
+                name,
+                mac: shoal_overlay_net::address::Mac([2, 0, 0, 0, 2, last]),
+            };
+            Request::AddVeth {
+                here: end(index, name.to_owned(), 1),
+                there: end(index + 1, format!("{name}-end"), 2),
+                namespace: (),
+                mtu: 1500,
+            }
+        };
+        let inside = |request: Request<()>| {
+            let home = std::os::fd::AsFd::as_fd(&blocked.namespace);
+            let home = std::os::fd::AsRawFd::as_raw_fd(&home);
+            let sent = blocked
+                .namespace
+                .enter(|| RouteSocket::open().unwrap().send(&[request], |()| home));
+            assert_eq!(sent.unwrap().unwrap(), []);
+        };
+        inside(block(50, "eth0"));
+        let refused = world.net().attach(blocked.endpoint.clone()).await.unwrap_err();
+        assert!(
+            matches!(refused, shoal_overlay_net::AttachError::Kernel { .. }),
+            "{refused}"
+        );
+        assert!(
+            world.net().status().borrow().lost.is_empty(),
+            "nobody has asked for it"
+        );
+        // With one that is to be there as well, a network opens, heals, and takes others in.
+        world.reopen(&[&whole, &blocked]).await;
+        let id = blocked.endpoint.id.clone();
+        assert!(world.net().status().borrow().lost.contains_key(&id));
+        let other = world.container(13, &["blue"]).await;
+        world.group("blue", 100, &[&whole]).await;
+        assert!(ask(&other.namespace, vip, 80).await.is_ok());
+        let before = world.net().status().borrow().healed;
+        crate::heal::flush_ruleset(&world.router());
+        let mut status = world.net().status();
+        let healed = status.wait_for(|status| status.healed > before);
+        drop(
+            tokio::time::timeout(crate::world::DEADLINE, healed)
+                .await
+                .unwrap()
+                .unwrap(),
+        );
+        assert!(ask(&other.namespace, vip, 80).await.is_ok());
+        // Once it is out of the way, the container has what it should.
+        inside(Request::RemoveLink(50));
+        until("it is whole", || async {
+            world.net().status().borrow().lost.is_empty()
+        })
+        .await;
+        assert!(ask(&blocked.namespace, vip, 80).await.is_ok());
+    });
+}

@@ -123,7 +123,7 @@ fn operate(world: &World, namespace: &Namespace, operations: &[Operation]) {
 }
 
 /// What `nft flush ruleset` sends.
-fn flush_ruleset(namespace: &Namespace) {
+pub(crate) fn flush_ruleset(namespace: &Namespace) {
     let mut batch = Batch::new();
     batch.message(0x10, 0, &[0, 0, 0, 10], |_| {});
     batch.message(10 << 8 | 2, 0, &[0; 4], |_| {});
@@ -294,6 +294,35 @@ fn addresses_of(socket: &mut RouteSocket, mark: &str) -> Vec<Request<()>> {
         .into_iter()
         .filter(|address| ours(address.link));
     addresses.map(Request::RemoveAddress).collect()
+}
+
+/// In a container's own count of processes, one of its may have any number: also this process's.
+#[test]
+fn what_a_process_of_the_same_number_took_away_comes_back() {
+    in_a_host(|world| async move {
+        let mut scene = Scene::new(world).await;
+        // Not the first thing that is heard of the container.
+        scene
+            .survives("routes in the router", |scene| {
+                links(&scene.world.router(), |socket| {
+                    let routes = socket.routes().unwrap().into_iter().filter(|route| route.ours);
+                    routes.map(|route| Request::RemoveRoute(route.route)).collect()
+                });
+            })
+            .await;
+        scene
+            .survives("routes in a container", |scene| {
+                let failures = scene.backend.namespace.enter(|| {
+                    let mut socket = RouteSocket::open().unwrap();
+                    assert_eq!(socket.port_id().unwrap(), std::process::id());
+                    let routes = socket.routes().unwrap().into_iter().filter(|route| route.ours);
+                    let requests: Vec<_> = routes.map(|route| Request::RemoveRoute(route.route)).collect();
+                    socket.send::<()>(&requests, |()| -1).unwrap()
+                });
+                assert_eq!(failures.unwrap(), []);
+            })
+            .await;
+    });
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use shoal_overlay_net::desired::{Group, GroupId};
+use shoal_overlay_net::desired::{Group, GroupId, PortKey, Protocol};
 
 use crate::world::{Container, Conversation, World, ask, ask_udp, in_a_host, until, vip};
 
@@ -221,6 +221,48 @@ fn who_only_waits_for_a_backend_hears_that_it_stopped() {
             }
             unharmed.echo().await.unwrap();
         }
+    });
+}
+
+/// The tables of the host are gone when a change is to be made in them, after the router has its part of it.
+#[test]
+fn clients_are_told_though_a_later_step_fails() {
+    in_a_host(|mut world| async move {
+        let client = world.container(10, &["blue"]).await;
+        let (old, new) = (
+            world.container(11, &["blue"]).await,
+            world.container(12, &["blue"]).await,
+        );
+        old.serve(80, "old");
+        new.serve(80, "new");
+        world.group("blue", 100, &[&old]).await;
+        let key = PortKey {
+            protocol: Protocol::Tcp,
+            address: None,
+            port: 8080,
+        };
+        world.publish(key, None, &[(&old, 80)]).await;
+        let to = SocketAddr::new(vip("blue", 100)[0], 80);
+        let mut waiting = Conversation::open(&client.namespace, to).await.unwrap();
+        crate::heal::flush_ruleset(&world.host);
+        let backends = |container: &Container| container.addresses[0].iter().collect::<Vec<_>>();
+        let new_backends = backends(&new);
+        world
+            .change(|tables| {
+                let id = "group-100/blue";
+                let group = Arc::make_mut(tables.groups.get_mut(id).unwrap());
+                group.backends = new_backends.iter().copied().collect();
+                let port = Arc::make_mut(tables.ports.get_mut(&key).unwrap());
+                port.backends = new_backends
+                    .iter()
+                    .map(|address| SocketAddr::new(*address, 80))
+                    .collect();
+            })
+            .await;
+        let error = waiting.wait().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted, "{error}");
+        let host: std::net::IpAddr = crate::world::HOST[0].parse().unwrap();
+        assert!(ask(&world.outside, host, 8080).await.unwrap().starts_with("new "));
     });
 }
 

@@ -15,7 +15,7 @@ use crate::desired::{
     Tables, Tag,
 };
 use crate::nft::{Data, Family, ForeignChain, ForeignRule, Hook, Key, RuleState, Word};
-use crate::observed::{Observed, Place, Side};
+use crate::observed::{NEW_LINKS, Observed, Place, Side};
 use crate::plan::Setting;
 use crate::rtnl::{LinkState, Via};
 
@@ -209,6 +209,9 @@ pub(super) fn example() -> Desired {
     )
 }
 
+/// The endpoint whose container switched IPv6 off before it had any link.
+const WITHOUT_V6: &str = "endpoint3";
+
 fn loopback() -> (u32, LinkState) {
     let state = LinkState {
         index: 1,
@@ -294,7 +297,10 @@ pub(super) fn follow_endpoints(observed: &mut Observed, desired: &Desired) {
     gone.into_iter()
         .for_each(|link| remove(&mut observed.router, link));
     for id in desired.endpoints.keys() {
-        observed.endpoints.entry(id.clone()).or_insert_with(empty_place);
+        let place = observed.endpoints.entry(id.clone()).or_insert_with(empty_place);
+        if id.as_str() == WITHOUT_V6 {
+            place.without_v6.insert(NEW_LINKS.to_owned());
+        }
     }
 }
 
