@@ -3,6 +3,7 @@
 //! The order of the changes is part of the plan. New ways are there before anything is sent on them, and old ones go
 //! after nothing is sent on them any more: a packet on its way meets either the old state or the new one, whole.
 
+pub(crate) mod crossed;
 mod endpoints;
 mod firewall;
 mod foreign;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::Engine;
 use crate::address::Prefix;
-use crate::desired::{EndpointId, PortKey, Revision};
+use crate::desired::{EndpointId, NetworkId, PortKey, Revision};
 use crate::nft::{Family, ForeignChain};
 use crate::observed::Side;
 use crate::plan;
@@ -65,6 +65,9 @@ pub struct Problem {
 const TEXT_MOST: usize = 1000;
 /// Bytes of a reason, which is told within a sentence.
 pub(crate) const REASON_MOST: usize = 700;
+
+/// Of others' routes that meet one network.
+const ROUTES_NAMED: usize = 3;
 
 impl Problem {
     /// Other tools' names may hold anything, and be as long as they like.
@@ -216,6 +219,26 @@ fn legacy_problem(family: Family, link: &str) -> Problem {
     Problem::new(&what, &remedy)
 }
 
+/// Others' routes by one link to addresses of one network.
+fn crossing_problem(by: &str, network: &NetworkId, routes: &[Prefix]) -> Problem {
+    let first: Vec<String> = routes
+        .iter()
+        .take(ROUTES_NAMED)
+        .map(ToString::to_string)
+        .collect();
+    let more = match routes.len().saturating_sub(ROUTES_NAMED) {
+        0 => String::new(),
+        count => format!(" and {count} more"),
+    };
+    let (first, plural) = (first.join(", "), if routes.len() == 1 { "" } else { "s" });
+    Problem::new(
+        &format!(
+            "the host's route{plural} to {first}{more} by {by} and the network {network} have addresses in common:              those that containers and services have are theirs on this host, and the others lead where that route says"
+        ),
+        "make the network again with another subnet (`shoal network create --subnet`), or keep that route away",
+    )
+}
+
 impl Engine {
     pub(crate) fn status(&self) -> &NetStatus {
         &self.status
@@ -259,6 +282,7 @@ impl Engine {
                 .iter()
                 .map(|family| legacy_problem(*family, &link)),
         );
+        problems.extend(self.crossing());
         let wanted = &self.desired.tables.node.pools;
         let v6 = wanted.iter().any(|pool| !pool.address().is_ipv4());
         if v6 && !self.observed.has_v6(Side::Host) {
@@ -269,6 +293,24 @@ impl Engine {
         }
         problems.sort();
         problems
+    }
+
+    /// One for each link of others' that leads to addresses of networks here, and each network.
+    fn crossing(&self) -> Vec<Problem> {
+        let mut met: BTreeMap<(String, &NetworkId), Vec<Prefix>> = BTreeMap::new();
+        for route in plan::crossed::routes(&self.kernel.tag, &self.desired, &self.observed) {
+            let link = match route.via {
+                Via::Link(link) | Via::Gateway(link, _) => self.observed.host.links.get(&link),
+                Via::Unreachable => None,
+            };
+            let by = link.map_or_else(|| "no link".to_owned(), |link| format!("the link {}", link.name));
+            for network in plan::crossed::networks(&self.desired, route) {
+                met.entry((by.clone(), network)).or_default().push(route.to);
+            }
+        }
+        let met = met.iter();
+        met.map(|((by, network), routes)| crossing_problem(by, network, routes))
+            .collect()
     }
 
     fn routes(&self) -> Vec<HostRoute> {

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::{Change, ROUTER_LINK, Scope, host_link};
+use super::{Change, ROUTER_LINK, Scope, crossed, host_link};
 use crate::address::{Mac, Prefix};
 use crate::desired::{Desired, GATEWAY_V4, GATEWAY_V6, NodeNet, Tag};
 use crate::nft::Family;
@@ -34,7 +34,9 @@ pub(super) fn plan(
     scope: &Scope,
     changes: &mut Vec<Change>,
 ) {
-    if !scope.rules {
+    let crossed = crossed::addresses(tag, desired, observed);
+    // A new address has a route before anything leads to it.
+    if !scope.rules && crossed.is_empty() {
         return;
     }
     let pair = Pair::find(tag, desired, observed, changes);
@@ -46,7 +48,7 @@ pub(super) fn plan(
         observed.has_v6(Side::Host),
         pair.fresh,
     );
-    host.become_(&of_host(node, pair.host, observed.has_v6(Side::Host)));
+    host.become_(&of_host(node, &crossed, pair.host, observed.has_v6(Side::Host)));
     let mut router = Requests::new(&observed.router, pair.router);
     router.with_link(ROUTES_OF_THE_PLACE);
     router.bring_up(LOOPBACK, "", false, false);
@@ -131,7 +133,7 @@ impl Pair {
     }
 }
 
-fn of_host(node: &NodeNet, link: u32, v6: bool) -> Wanted {
+fn of_host(node: &NodeNet, crossed: &BTreeSet<IpAddr>, link: u32, v6: bool) -> Wanted {
     let mut wanted = Wanted::default();
     let spoken = |address: &IpAddr| v6 || address.is_ipv4();
     for address in node.host.iter().filter(spoken) {
@@ -152,7 +154,8 @@ fn of_host(node: &NodeNet, link: u32, v6: bool) -> Wanted {
             .router
             .iter()
             .map(Prefix::host)
-            .chain(node.pools.iter().copied());
+            .chain(node.pools.iter().copied())
+            .chain(crossed.iter().copied().map(Prefix::host));
         for to in ways.filter(|to| Family::of(to.address()) == family) {
             let source = node.host.iter().find(|address| Family::of(*address) == family);
             let via = Via::Gateway(link, gateway);

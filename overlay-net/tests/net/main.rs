@@ -18,6 +18,7 @@ mod nameless;
 mod names;
 mod ports;
 mod process;
+mod routes;
 mod takeover;
 mod vips;
 mod world;

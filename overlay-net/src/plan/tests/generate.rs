@@ -17,7 +17,7 @@ use crate::desired::{
 use crate::nft::{Data, Family, ForeignChain, ForeignRule, Hook, Key, RuleState, Word};
 use crate::observed::{NEW_LINKS, Observed, Place, Side};
 use crate::plan::Setting;
-use crate::rtnl::{LinkState, Via};
+use crate::rtnl::{LinkState, Route, Via};
 
 pub(super) fn tag() -> Tag {
     "0123abcd".parse().unwrap()
@@ -330,6 +330,8 @@ pub(super) enum Damage {
     Inside(usize),
     Foreign,
     Setting,
+    /// A VPN comes, whose network is one of ours or a part of it.
+    Crossing(u8, usize),
 }
 
 pub(super) fn damage() -> impl Strategy<Value = Damage> {
@@ -350,6 +352,7 @@ pub(super) fn damage() -> impl Strategy<Value = Damage> {
         n().prop_map(Damage::Inside),
         Just(Damage::Foreign),
         Just(Damage::Setting),
+        (0_u8..3, n()).prop_map(|(network, n)| Damage::Crossing(network, n)),
     ]
 }
 
@@ -452,8 +455,20 @@ impl Damage {
                         .insert((side, Setting::Forward(Family::V4)), "0".to_owned());
                 }
             }
+            Self::Crossing(network, n) => cross(observed, *network, [16, 24, 29, 32][n % 4]),
             _ => {}
         }
+    }
+}
+
+/// A route of somebody else's to addresses of a network.
+pub(super) fn cross(observed: &mut Observed, number: u8, length: u8) {
+    for (to, via) in [
+        (Prefix::containing(address(number, 10), length), Via::Link(77)),
+        (network(number, false, true).subnets[1], Via::Unreachable),
+    ] {
+        let source = None;
+        observed.host.others_routes.insert(Route { to, via, source });
     }
 }
 
