@@ -9,7 +9,7 @@ use shoal_agent_runtime::{ContainerState, ContainerStatus, OpenError, RemoveErro
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long a container has to end by its stop signal: Docker's default grace.
+/// How long a container has to end by its stop signal where its service says nothing: Docker's default grace.
 const GRACE: Duration = Duration::from_secs(10);
 /// Containers ended at the same time.
 const TOGETHER: usize = 16;
@@ -69,12 +69,20 @@ pub async fn down(config: &NodeConfig, purge: bool) -> Result<(), DownError> {
 }
 
 async fn end(runtime: &Runtime, status: ContainerStatus) -> Result<(), RemoveError> {
-    let signal = status.stop_signal.unwrap_or(Signal::TERM);
+    let (signal, grace) = way_to_stop(&status);
     if status.state == ContainerState::Running && runtime.kill(&status.id, signal).await.is_ok() {
         // Whether it ended by itself or not: removing kills what is left.
-        drop(tokio::time::timeout(GRACE, runtime.wait(&status.id)).await);
+        drop(tokio::time::timeout(grace, runtime.wait(&status.id)).await);
     }
     runtime.remove(&status.id).await
+}
+
+/// As the worker would, had it been asked.
+fn way_to_stop(status: &ContainerStatus) -> (Signal, Duration) {
+    (
+        status.stop_signal.unwrap_or(Signal::TERM),
+        status.stop_grace.unwrap_or(GRACE),
+    )
 }
 
 fn remove_dir(path: &Path) -> Result<(), DownError> {
@@ -85,5 +93,27 @@ fn remove_dir(path: &Path) -> Result<(), DownError> {
             path: path.to_owned(),
             source,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_is_stopped_as_its_service_and_its_image_say() {
+        let status = |stop_signal, stop_grace| ContainerStatus {
+            id: "ab".repeat(32).parse().unwrap(),
+            labels: std::collections::BTreeMap::new(),
+            stop_signal,
+            stop_grace,
+            state: ContainerState::Running,
+            pid: None,
+            started_at: None,
+        };
+        assert_eq!(way_to_stop(&status(None, None)), (Signal::TERM, GRACE));
+        let minute = Duration::from_secs(60);
+        let said = status(Some(Signal::KILL), Some(minute));
+        assert_eq!(way_to_stop(&said), (Signal::KILL, minute));
     }
 }
