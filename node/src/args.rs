@@ -2,7 +2,8 @@
 //!
 //! Every flag has an environment variable and, except for the settings file itself, a key in that file.
 
-use clap::{Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -14,11 +15,12 @@ use std::path::PathBuf;
 pub struct NodeArgs {
     /// Run a one-node cluster for this machine alone: made on the first start, taken up on every later one.
     ///
-    /// It listens on 127.0.0.1 and its socket only, and keeps its own state beside that of a real node.
+    /// It listens on 127.0.0.1 and its socket only, and keeps its own state beside that of a real node. It does not read
+    /// that one's settings: a settings file must be named, and SHOAL_LISTEN and SHOAL_ADVERTISE are left alone.
     #[arg(long, global = true, env = "SHOAL_DEV", value_parser = clap::builder::BoolishValueParser::new(), num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub dev: Option<bool>,
 
-    /// Settings file [default: /etc/shoal/shoald.toml, if it exists]
+    /// Settings file [default: /etc/shoal/shoald.toml, if it exists; with --dev none]
     #[arg(long, global = true, env = "SHOAL_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
 
@@ -98,8 +100,39 @@ pub struct NodeArgs {
     #[arg(long, env = "SHOAL_DEFAULT_ADDR_POOL_IPV6", value_name = "CIDR")]
     pub default_addr_pool_ipv6: Option<String>,
 
+    /// What the environment alone says.
+    #[arg(skip)]
+    pub ambient: Ambient,
+
     #[command(subcommand)]
     pub command: Option<NodeCommand>,
+}
+
+/// Which settings come from the environment. It may be that of an installed node, with which a node of `--dev` has
+/// nothing to do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ambient {
+    pub listen: bool,
+    pub advertise: bool,
+}
+
+impl NodeArgs {
+    /// The command line of this process. Ends it where that cannot be understood, or asks for help only.
+    pub fn of_process() -> Self {
+        let matches = Self::command().get_matches();
+        Self::of_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
+    fn of_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let ambient = |id| matches.value_source(id) == Some(ValueSource::EnvVariable);
+        Ok(Self {
+            ambient: Ambient {
+                listen: ambient("listen"),
+                advertise: ambient("advertise"),
+            },
+            ..Self::from_arg_matches(matches)?
+        })
+    }
 }
 
 /// What `shoald` does instead of serving.
@@ -116,4 +149,38 @@ pub enum NodeCommand {
     /// Print the names of all points at which this test build can be made to end, one a line.
     #[cfg(feature = "crash-points")]
     CrashPoints,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// Set for the process whose environment speaks of listening.
+    const AMBIENT: &str = "SHOAL_TEST_AMBIENT";
+
+    #[test]
+    fn what_the_environment_says_is_known_as_such() {
+        let read = |words: &[&str]| {
+            let matches = NodeArgs::command().get_matches_from([&["shoald"], words].concat());
+            let args = NodeArgs::of_matches(&matches).unwrap();
+            (args.listen.map(|listen| listen.port()), args.ambient.listen)
+        };
+        if std::env::var_os(AMBIENT).is_some() {
+            assert_eq!(read(&[]), (Some(7), true));
+            assert_eq!(read(&["--listen", "127.0.0.1:8"]), (Some(8), false));
+            return;
+        }
+        let ended = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "args::tests::what_the_environment_says_is_known_as_such",
+            ])
+            .env(AMBIENT, "1")
+            .env("SHOAL_LISTEN", "127.0.0.1:7")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ended.stdout);
+        assert!(ended.status.success() && said.contains("1 passed"), "{said}");
+    }
 }

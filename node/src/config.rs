@@ -99,7 +99,7 @@ impl NodeConfig {
     /// # Errors
     /// The first setting that cannot be, with where it was said.
     pub fn load(args: NodeArgs) -> Result<Self, ConfigError> {
-        let file = read_file(args.config.as_deref())?;
+        let file = settings(&args, Path::new(DEFAULT_FILE))?;
         let own = std::env::current_exe().map_err(|source| ConfigError::Read {
             path: PathBuf::from("/proc/self/exe"),
             source,
@@ -128,6 +128,9 @@ impl NodeConfig {
         if default_addr_pools.is_empty() {
             default_addr_pools = file.default_addr_pools;
         }
+        let mask_length = args
+            .default_addr_pool_mask_length
+            .or(file.default_addr_pool_mask_length);
         let v6 = args.default_addr_pool_ipv6.or(file.default_addr_pool_ipv6);
         let named = NamedPrograms {
             shim: args.shim.or(file.shim),
@@ -144,8 +147,15 @@ impl NodeConfig {
                 .run_dir
                 .or(file.run_dir)
                 .unwrap_or_else(|| Path::new("/run").join(suffix)),
-            listen: args.listen.or(file.listen).unwrap_or(default_listen),
-            advertise: args.advertise.or(file.advertise),
+            listen: args
+                .listen
+                .filter(|_| !(dev && args.ambient.listen))
+                .or(file.listen)
+                .unwrap_or(default_listen),
+            advertise: args
+                .advertise
+                .filter(|_| !(dev && args.ambient.advertise))
+                .or(file.advertise),
             insecure_registries,
             log_level: args
                 .log_level
@@ -158,24 +168,7 @@ impl NodeConfig {
                 .iter()
                 .map(|text| host_port(text))
                 .collect::<Result<_, _>>()?,
-            pools: PoolsAsked {
-                v4: default_addr_pools
-                    .iter()
-                    .map(|text| range(text, "default-addr-pools", "a range such as 10.128.0.0/12"))
-                    .collect::<Result<_, _>>()?,
-                v4_subnet_length: args
-                    .default_addr_pool_mask_length
-                    .or(file.default_addr_pool_mask_length),
-                v6: v6
-                    .map(|text| {
-                        range(
-                            &text,
-                            "default-addr-pool-ipv6",
-                            "a /48 such as fd5a:1b2c:3d4e::/48",
-                        )
-                    })
-                    .transpose()?,
-            },
+            pools: pools(&default_addr_pools, mask_length, v6.as_deref())?,
         };
         config.check()?;
         Ok(config)
@@ -230,6 +223,18 @@ impl NodeConfig {
     }
 }
 
+fn pools(v4: &[String], v4_subnet_length: Option<u8>, v6: Option<&str>) -> Result<PoolsAsked, ConfigError> {
+    let v4 = v4.iter();
+    let v4 = v4.map(|text| range(text, "default-addr-pools", "a range such as 10.128.0.0/12"));
+    let expected = "a /48 such as fd5a:1b2c:3d4e::/48";
+    let v6 = v6.map(|text| range(text, "default-addr-pool-ipv6", expected));
+    Ok(PoolsAsked {
+        v4: v4.collect::<Result<_, _>>()?,
+        v4_subnet_length,
+        v6: v6.transpose()?,
+    })
+}
+
 /// `8080`, `8080/tcp` or `53/udp`.
 fn host_port(text: &str) -> Result<(Protocol, u16), ConfigError> {
     let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
@@ -257,8 +262,16 @@ fn value(field: &'static str, expected: &'static str, found: impl ToString) -> C
     }
 }
 
-fn read_file(named: Option<&Path>) -> Result<SettingsFile, ConfigError> {
-    let path = named.unwrap_or(Path::new(DEFAULT_FILE));
+/// The file that was named; else the default one, which is the installed node's: one of `--dev` is another.
+fn settings(args: &NodeArgs, default: &Path) -> Result<SettingsFile, ConfigError> {
+    match &args.config {
+        Some(named) => read_file(named, false),
+        None if args.dev == Some(true) => Ok(SettingsFile::default()),
+        None => read_file(default, true),
+    }
+}
+
+fn read_file(path: &Path, may_miss: bool) -> Result<SettingsFile, ConfigError> {
     let fail = |source| ConfigError::Read {
         path: path.to_owned(),
         source,
@@ -266,7 +279,7 @@ fn read_file(named: Option<&Path>) -> Result<SettingsFile, ConfigError> {
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
         // The default file may be missing, one that was asked for may not.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && may_miss => {
             return Ok(SettingsFile::default());
         }
         Err(error) => return Err(fail(error)),
@@ -290,6 +303,7 @@ fn read_file(named: Option<&Path>) -> Result<SettingsFile, ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Ambient;
     use clap::Parser;
 
     fn programs() -> tempfile::TempDir {
@@ -337,6 +351,41 @@ mod tests {
     }
 
     #[test]
+    fn an_installed_nodes_settings_are_not_those_of_dev() {
+        let dir = tempfile::tempdir().unwrap();
+        let installed = dir.path().join("shoald.toml");
+        std::fs::write(&installed, "listen = '0.0.0.0:2377'\nadvertise = '10.0.0.7'").unwrap();
+        let args = |flags: &[&str]| NodeArgs::try_parse_from([&["shoald"], flags].concat()).unwrap();
+        let listen = |args: &NodeArgs| settings(args, &installed).unwrap().listen;
+        assert!(listen(&args(&[])).is_some() && listen(&args(&["--dev=false"])).is_some());
+        assert_eq!(listen(&args(&["--dev"])), None);
+        let named = args(&["--dev", "--config", installed.to_str().unwrap()]);
+        assert!(listen(&named).is_some(), "asked for, it is read");
+
+        let programs = programs();
+        let from_environment = |flags: &[&str]| {
+            let ambient = Ambient {
+                listen: true,
+                advertise: true,
+            };
+            let args = NodeArgs {
+                ambient,
+                ..args(flags)
+            };
+            let own = programs.path().join("shoald");
+            NodeConfig::build(args, SettingsFile::default(), &own).unwrap()
+        };
+        let said = ["--listen", "0.0.0.0:2377", "--advertise", "10.0.0.7"];
+        let config = from_environment(&said);
+        assert_eq!((config.listen.port(), config.advertise.is_some()), (PORT, true));
+        let config = from_environment(&[&["--dev"], &said[..]].concat());
+        assert_eq!(
+            (config.listen.to_string().as_str(), config.advertise),
+            ("127.0.0.1:0", None)
+        );
+    }
+
+    #[test]
     fn a_wrong_setting_is_named_with_what_was_expected() {
         let long = format!("/{}", "x".repeat(120));
         for (flags, expect) in [
@@ -381,7 +430,7 @@ mod tests {
             toml::from_str::<SettingsFile>("stat-dir = 'x'").is_err(),
             "unknown keys are refused"
         );
-        let missing = read_file(Some(Path::new("/nonexistent/shoald.toml")))
+        let missing = read_file(Path::new("/nonexistent/shoald.toml"), false)
             .unwrap_err()
             .to_string();
         assert_eq!(missing, "reading settings from /nonexistent/shoald.toml");

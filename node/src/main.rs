@@ -3,7 +3,6 @@
 //! It decides nothing else and fits on a screen.
 
 use anyhow::Context;
-use clap::Parser;
 use shoal_node::args::{NodeArgs, NodeCommand};
 use shoal_node::config::NodeConfig;
 use shoal_node::{daemon, down, file_limit, log};
@@ -14,7 +13,7 @@ use std::process::ExitCode;
 const THREADS: usize = 4;
 
 fn main() -> ExitCode {
-    match run(NodeArgs::parse()) {
+    match run(NodeArgs::of_process()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // For the journal and for whoever started it by hand: one line with every cause. With stderr gone
