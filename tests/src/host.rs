@@ -4,7 +4,11 @@
 //! `finish` ends the daemon and demands that nothing is left; a host that is dropped without it (a
 //! failed test) clears up by force.
 
-use crate::{leftovers::Leftovers, until};
+use crate::{
+    leftovers::Leftovers,
+    service::{is_running, json_lines},
+    until,
+};
 use anyhow::{Context, Result, bail, ensure};
 use std::{
     fs::{self, File},
@@ -30,6 +34,8 @@ pub fn dist() -> PathBuf {
 pub struct HostOptions {
     /// The folder under `SHOAL_DIST`.
     pub kind: &'static str,
+    /// Whether the daemon makes a cluster by itself.
+    pub dev: bool,
     /// Further arguments of `shoald`.
     pub daemon_args: Vec<String>,
     /// Size of a disk of its own for the state (`64m`); absent: the machine's.
@@ -40,6 +46,7 @@ impl Default for HostOptions {
     fn default() -> Self {
         Self {
             kind: "dev",
+            dev: true,
             daemon_args: Vec::new(),
             disk: None,
         }
@@ -54,6 +61,8 @@ pub struct Host {
     pub(crate) keeper: Child,
     pub(crate) daemon: Option<Child>,
     options: HostOptions,
+    /// The folder of the programs.
+    programs: PathBuf,
     finished: bool,
 }
 
@@ -99,6 +108,7 @@ impl Host {
             folder,
             keeper,
             daemon: None,
+            programs: dist().join(options.kind),
             options,
             finished: false,
         };
@@ -169,7 +179,18 @@ impl Host {
     }
 
     pub(crate) fn program(&self, name: &str) -> PathBuf {
-        dist().join(self.options.kind).join(name)
+        self.programs.join(name)
+    }
+
+    /// Puts the programs into another folder, as an upgrade does, and uses those from now on; gives the folder.
+    pub fn install_anew(&mut self) -> Result<PathBuf> {
+        let folder = self.folder.path().join("installed");
+        self.run(
+            "cp",
+            &format!("-a {} {}", self.programs.display(), folder.display()),
+        )?;
+        self.programs.clone_from(&folder);
+        Ok(folder)
     }
 
     /// A command that will run in the host.
@@ -250,8 +271,10 @@ impl Host {
             .append(true)
             .open(self.folder.path().join("shoald.log"))?;
         let mut command = self.command(self.program("shoald"));
+        if self.options.dev {
+            command.arg("--dev");
+        }
         command
-            .arg("--dev")
             .arg("--state-dir")
             .arg(self.state_dir())
             .arg("--run-dir")
@@ -353,20 +376,6 @@ impl Host {
         })
         .with_context(|| self.daemon_log())
     }
-}
-
-/// Does a row of `service ps` speak of a running task?
-pub fn is_running(task: &serde_json::Value) -> bool {
-    task["CurrentState"]
-        .as_str()
-        .is_some_and(|state| state.starts_with("Running"))
-}
-
-/// One JSON object a line.
-pub fn json_lines(text: &str) -> Result<Vec<serde_json::Value>> {
-    text.lines()
-        .map(|line| serde_json::from_str(line).with_context(|| line.to_owned()))
-        .collect()
 }
 
 impl Drop for Host {

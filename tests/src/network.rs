@@ -97,6 +97,14 @@ impl Host {
 
     /// The one process of the host that runs a program of this name.
     pub fn only_process(&self, name: &str) -> Result<u32> {
+        match self.processes(name)?.as_slice() {
+            [one] => Ok(*one),
+            found => bail!("{} processes {name}: {found:?}", found.len()),
+        }
+    }
+
+    /// Every process of the host that runs a program of this name.
+    pub fn processes(&self, name: &str) -> Result<Vec<u32>> {
         let ours = fs::read_link(format!("/proc/{}/ns/mnt", self.keeper.id()))?;
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc")?.flatten() {
@@ -106,10 +114,7 @@ impl Host {
             let there = fs::read_link(path.join("ns/mnt")).is_ok_and(|mount| mount == ours);
             found.extend(pid.ok().filter(|_| there && comm.trim_end() == name));
         }
-        match found.as_slice() {
-            [one] => Ok(*one),
-            _ => bail!("{} processes {name}: {found:?}", found.len()),
-        }
+        Ok(found)
     }
 
     /// Links of the host's namespace.

@@ -17,6 +17,20 @@ pub fn text(row: &Value, key: &str) -> String {
         .map_or_else(|| row[key].to_string(), str::to_owned)
 }
 
+/// Does a row of `service ps` speak of a running task?
+pub fn is_running(task: &Value) -> bool {
+    task["CurrentState"]
+        .as_str()
+        .is_some_and(|state| state.starts_with("Running"))
+}
+
+/// One JSON object a line.
+pub fn json_lines(text: &str) -> Result<Vec<Value>> {
+    text.lines()
+        .map(|line| serde_json::from_str(line).with_context(|| line.to_owned()))
+        .collect()
+}
+
 impl Host {
     /// A host with a running one-node cluster that has `busybox:1`.
     pub fn with_busybox(name: &str) -> Result<Self> {
@@ -76,7 +90,7 @@ impl Host {
 
     /// The process of a task's container.
     pub fn task_pid(&self, task: &str) -> Result<String> {
-        let rows = crate::json_lines(&self.shoal(&["ps", "--no-trunc", "--format", "json"])?)?;
+        let rows = json_lines(&self.shoal(&["ps", "--no-trunc", "--format", "json"])?)?;
         let row = rows.iter().find(|row| text(row, "Task") == task);
         Ok(text(row.with_context(|| format!("{rows:#?}"))?, "Pid"))
     }

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use shoal_tests::{Host, PATIENCE, SLEEP, Typist, text, until};
 use std::{
+    fs,
     io::{BufRead, BufReader},
     process::{Child, Stdio},
 };
@@ -68,9 +69,7 @@ fn what_is_left_to_itself_is_removed_at_its_end_if_it_was_so_said() -> Result<()
     host.signal("-KILL", &pid)?;
     is_gone(&host, "long")?;
 
-    let path = std::env::var("PATH").unwrap_or_default();
-    let path = format!("{}:{path}", shoal_tests::dist().join("dev").display());
-    let mut typist = Typist::new(&host, "/", &[("PATH", path)])?;
+    let mut typist = at_a_terminal(&host)?;
     typist.begin("shoal run --rm -ti --network none --name box busybox:1 sh")?;
     typist.wait_for("~ #", 1)?;
     let (code, said) = typist.leave()?;
@@ -78,6 +77,43 @@ fn what_is_left_to_itself_is_removed_at_its_end_if_it_was_so_said() -> Result<()
     let pid = host.task_pid(&text(&host.wait_running("box", 1)?[0], "ID"))?;
     host.signal("-KILL", &pid)?;
     is_gone(&host, "box")?;
+    drop(typist);
+    host.finish()
+}
+
+/// Somebody who has the programs at hand.
+fn at_a_terminal(host: &Host) -> Result<Typist> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{}:{path}", shoal_tests::dist().join("dev").display());
+    Typist::new(host, "/", &[("PATH", path)])
+}
+
+#[test]
+fn a_terminal_inside_has_the_size_of_the_one_outside_and_follows_it() -> Result<()> {
+    let host = Host::with_busybox("sizes")?;
+    host.create("box", &[], &SLEEP)?;
+    let mut typist = at_a_terminal(&host)?;
+    for line in [
+        "shoal exec -it box.1 sh",
+        "shoal run --rm -it --network none busybox:1 sh",
+    ] {
+        let (code, said) = typist.line("stty rows 21 cols 88")?;
+        ensure!(code == 0, "{said}");
+        typist.begin(line)?;
+        // What is typed before the shell inside has its terminal would be lost.
+        typist.wait_for("# ", 1)?;
+        typist.begin("stty size")?;
+        typist.wait_for("21 88", 1)?;
+        // As the window's frame is drawn: whoever reads from it is told by a signal alone.
+        let client = host.only_process("shoal")?;
+        let terminal = fs::read_link(format!("/proc/{client}/fd/0"))?;
+        let words = format!("-F {} rows 33 cols 77", terminal.display());
+        host.run("stty", &words)?;
+        typist.begin("until [ \"$(stty size)\" = '33 77' ]; do sleep 0.1; done; echo it-is-$((40 + 2))")?;
+        typist.wait_for("it-is-42", 1).context(line)?;
+        let (code, said) = typist.line("exit")?;
+        ensure!(code == 0, "{line}: {code} {said}");
+    }
     drop(typist);
     host.finish()
 }

@@ -1,7 +1,7 @@
 //! What a user does with services every day, and what becomes of their tasks.
 
-use anyhow::{Context, Result, bail, ensure};
-use shoal_tests::{Host, PATIENCE, SLEEP, json_lines, until};
+use anyhow::{Context, Result, ensure};
+use shoal_tests::{Host, HostOptions, PATIENCE, Registry, SLEEP, json_lines, until};
 
 #[test]
 fn scale_up_and_down_keeps_the_lowest_slots() -> Result<()> {
@@ -330,74 +330,36 @@ fn volumes_outlive_tasks_and_are_removed_by_name() -> Result<()> {
 
 #[test]
 fn an_image_comes_from_a_plain_registry_that_was_named() -> Result<()> {
-    let host = Host::new(
-        "registry",
-        shoal_tests::HostOptions {
-            daemon_args: vec!["--insecure-registry".into(), "127.0.0.1:5000".into()],
-            ..Default::default()
-        },
-    )?;
-    let mut host = host;
+    let options = HostOptions {
+        daemon_args: Registry::daemon_args(),
+        ..Default::default()
+    };
+    let mut host = Host::new("registry", options)?;
     host.start_daemon()?;
-    let config = host.folder().join("registry.yml");
-    std::fs::write(
-        &config,
-        format!(
-            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"127.0.0.1:5000\"}}\nlog: {{level: error}}\n",
-            host.folder().join("registry").display()
-        ),
-    )?;
-    let mut registry = host
-        .command("docker-registry")
-        .arg("serve")
-        .arg(&config)
-        .spawn()?;
-    let pulled = (|| {
-        until("the registry", PATIENCE, || {
-            let status = host
-                .command("curl")
-                .args(["-sf", "http://127.0.0.1:5000/v2/"])
-                .status()?;
-            if status.success() {
-                Ok(())
-            } else {
-                bail!("{status}")
-            }
-        })?;
-        let archive = shoal_tests::hello_image(&shoal_tests::dist())?;
-        let copied = host
-            .command("skopeo")
-            .args(["copy", "-q", "--dest-tls-verify=false"])
-            .arg(format!("docker-archive:{}", archive.display()))
-            .arg("docker://127.0.0.1:5000/hello:1")
-            .status()?;
-        ensure!(copied.success(), "skopeo: {copied}");
-        host.shoal(&["image", "pull", "127.0.0.1:5000/hello:1"])?;
-        ensure!(
-            host.shoal(&["image", "ls"])?.contains("127.0.0.1:5000/hello"),
-            "not listed"
-        );
-        let missing = host.shoal_fails(1, &["image", "pull", "127.0.0.1:5000/none:1"])?;
-        ensure!(missing.contains("127.0.0.1:5000/none:1"), "{missing}");
-        // A service pulls by itself.
-        host.shoal(&["image", "rm", "127.0.0.1:5000/hello:1"])?;
-        host.shoal(&[
-            "service",
-            "create",
-            "-q",
-            "--name",
-            "a",
-            "--network",
-            "none",
-            "--stop-signal",
-            "KILL",
-            "127.0.0.1:5000/hello:1",
-            "stamp",
-        ])?;
-        host.wait_running("a", 1)
-    })();
-    registry.kill()?;
-    registry.wait()?;
-    pulled?;
+    let registry = Registry::start(&host)?;
+    host.shoal(&["image", "pull", "127.0.0.1:5000/hello:1"])?;
+    ensure!(
+        host.shoal(&["image", "ls"])?.contains("127.0.0.1:5000/hello"),
+        "not listed"
+    );
+    let missing = host.shoal_fails(1, &["image", "pull", "127.0.0.1:5000/none:1"])?;
+    ensure!(missing.contains("127.0.0.1:5000/none:1"), "{missing}");
+    // A service pulls by itself.
+    host.shoal(&["image", "rm", "127.0.0.1:5000/hello:1"])?;
+    host.shoal(&[
+        "service",
+        "create",
+        "-q",
+        "--name",
+        "a",
+        "--network",
+        "none",
+        "--stop-signal",
+        "KILL",
+        "127.0.0.1:5000/hello:1",
+        "stamp",
+    ])?;
+    host.wait_running("a", 1)?;
+    drop(registry);
     host.finish()
 }
