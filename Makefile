@@ -1,5 +1,7 @@
 # What a newcomer types. Everything else is `cargo xtask`.
 PREFIX ?= /usr/local
+# The folder of the programs that `install` puts in place.
+PROGRAMS ?= target/dist/release
 CARGO ?= $(shell command -v cargo || echo $(HOME)/.cargo/bin/cargo)
 
 .PHONY: setup demo test test-vm bench install
@@ -15,14 +17,14 @@ demo: setup
 	scripts/demo
 
 # What an emulated machine needs.
-VM_PACKAGES = qemu-system-x86 cpio binutils
+VM_PACKAGES = qemu-system-x86 cpio
 
 # Everything that must hold before a change lands.
 test:
 	@scripts/setup $(VM_PACKAGES)
 	$(CARGO) xtask ci
 
-# The last part of it: the smoke test on Debian's kernel with cgroup v2 alone, in an emulated machine.
+# The last part of it: the demo and a smoke test on Debian's kernel with cgroup v2 alone, in an emulated machine.
 test-vm:
 	@scripts/setup $(VM_PACKAGES)
 	$(CARGO) xtask vm
@@ -36,5 +38,5 @@ bench:
 install: setup
 	$(CARGO) xtask build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/shoal
-	install target/dist/release/shoal target/dist/release/shoald $(DESTDIR)$(PREFIX)/bin/
-	install target/dist/release/shoal-shim target/dist/release/shoal-spawn target/dist/release/shoal-net $(DESTDIR)$(PREFIX)/libexec/shoal/
+	install $(addprefix $(PROGRAMS)/,shoal shoald) $(DESTDIR)$(PREFIX)/bin/
+	install $(addprefix $(PROGRAMS)/,shoal-shim shoal-spawn shoal-net) $(DESTDIR)$(PREFIX)/libexec/shoal/

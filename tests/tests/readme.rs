@@ -1,16 +1,12 @@
 //! README's first page, typed word for word by somebody who has just installed it.
 //!
-//! The fenced block under "Use it" is typed line by line at a terminal. What builds and installs was done by whoever runs
-//! the tests: those two commands stand in the path and do nothing. A line that says so is ended by Ctrl-C; one that
-//! opens a shell in a container is left by `exit`.
+//! The fenced block under "Use it" is typed line by line at a terminal, and what `make install` put in place is what the
+//! other lines use. What cargo makes was made by whoever runs the tests: it does nothing here. A line that says so is
+//! ended by Ctrl-C; one that opens a shell in a container is left by `exit`; a page that is asked for must be the one.
 
 use anyhow::{Context, Result, ensure};
 use shoal_tests::{Host, HostOptions, Typist, dist};
-use std::{
-    fs,
-    os::unix::fs::{PermissionsExt, symlink},
-    path::Path,
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const README: &str = include_str!("../../README.md");
@@ -28,24 +24,35 @@ fn block(heading: &str) -> Result<Vec<&'static str>> {
     Ok(block.lines().filter(|line| !line.trim().is_empty()).collect())
 }
 
-/// The programs of the build under test, and what has been done already.
-fn path(folder: &Path) -> Result<String> {
+/// What the example's page says when it could count.
+const PAGE: &str = "Visit ";
+
+/// Makes a `cargo` that knows what it was used for already, and nothing else.
+fn cargo(folder: &Path) -> Result<()> {
     fs::create_dir(folder)?;
-    for name in ["shoal", "shoald", "shoal-net", "shoal-shim", "shoal-spawn"] {
-        symlink(dist().join("dev").join(name), folder.join(name))?;
-    }
-    for done in ["make", "cargo"] {
-        fs::write(folder.join(done), "#!/bin/sh\n")?;
-        fs::set_permissions(folder.join(done), fs::Permissions::from_mode(0o755))?;
-    }
-    Ok(format!("{}:{}", folder.display(), std::env::var("PATH")?))
+    let cargo = folder.join("cargo");
+    fs::write(
+        &cargo,
+        "#!/bin/sh\ncase \"$*\" in\n'xtask build' | 'xtask image') ;;\n*) exit 1 ;;\nesac\n",
+    )?;
+    fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755))?;
+    Ok(())
 }
 
 #[test]
 fn the_first_page_is_what_a_newcomer_types() -> Result<()> {
     let host = Host::new("readme", HostOptions::default())?;
+    let (made, root) = (host.folder().join("made"), host.folder().join("root"));
+    cargo(&made)?;
+    let bin = root.join("usr/local/bin");
+    let path = [bin.display(), made.display()]
+        .map(|folder| folder.to_string())
+        .join(":");
     let environment = [
-        ("PATH", path(&host.folder().join("bin"))?),
+        ("PATH", format!("{path}:{}", std::env::var("PATH")?)),
+        ("CARGO", made.join("cargo").display().to_string()),
+        ("DESTDIR", root.display().to_string()),
+        ("PROGRAMS", dist().join("dev").display().to_string()),
         ("SHOAL_STATE_DIR", host.state_dir().display().to_string()),
         ("SHOAL_RUN_DIR", host.run_dir().display().to_string()),
     ];
@@ -57,6 +64,18 @@ fn the_first_page_is_what_a_newcomer_types() -> Result<()> {
     for line in lines {
         let (code, said) = type_line(&mut typist, line).with_context(|| line.to_owned())?;
         ensure!(code == 0, "{line}: exit code {code}\n{said}");
+        ensure!(
+            !line.starts_with("curl ") || said.contains(PAGE),
+            "{line}\n{said}"
+        );
+        if line.starts_with("make install") {
+            let (_, used) = typist.line("command -v shoal shoald")?;
+            let expected = ["shoal", "shoald"].map(|name| bin.join(name).display().to_string());
+            ensure!(
+                expected.iter().all(|path| used.lines().any(|line| line == path)),
+                "{used}"
+            );
+        }
     }
     drop(typist);
     host.finish_bare()
