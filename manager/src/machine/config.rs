@@ -55,8 +55,15 @@ pub(super) const LOOP_GAP: Duration = Duration::from_secs(1);
 /// How long a leader that stops waits for another to take over.
 pub(super) const HANDOVER_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Entries kept behind a snapshot, so that a follower slightly behind needs no snapshot.
+/// Entries kept behind a snapshot, so that a follower slightly behind needs no snapshot: so many at most, and half of the
+/// bytes after which the next one is due.
 pub(super) const ENTRIES_KEPT: u64 = 1_000;
+
+/// A task in a snapshot, about: what a state is estimated by.
+pub(super) const TASK_BYTES: usize = 512;
+
+/// However large the state is, the log takes no more than so many times the bytes that it takes for a small one.
+pub(super) const MOST_BYTES_FACTOR: usize = 4;
 
 /// A learner that lacks no more entries than this may get a vote: one round trip at full load.
 pub(super) const CAUGHT_UP_WITHIN: u64 = 100;
@@ -75,7 +82,7 @@ pub struct MachineConfig {
     pub ids: IdGen,
     /// A snapshot is made after this many entries.
     pub snapshot_every_entries: u64,
-    /// Or after this many bytes of entries.
+    /// Or after this many bytes of entries, for a small state. They are in memory, be there ever so little to do.
     pub snapshot_every_bytes: usize,
     /// Members compare the hash of their state every so many entries.
     pub digest_every: u64,
@@ -93,7 +100,7 @@ impl MachineConfig {
             seed,
             ids,
             snapshot_every_entries: 10_000,
-            snapshot_every_bytes: 16 << 20,
+            snapshot_every_bytes: 4 << 20,
             digest_every: 1024,
             turn_steps: TURN_STEPS,
             logger: slog::Logger::root(slog::Discard, slog::o!()),

@@ -66,6 +66,21 @@ impl MemoryLog {
         }
     }
 
+    /// Up to where to forget, so that no more than these entries and bytes stay of those that a snapshot at `saved` holds.
+    pub(super) fn surplus(&self, saved: u64, entries: u64, bytes: usize) -> u64 {
+        let held = self.entries.iter().rev().filter(|entry| entry.index <= saved);
+        let mut left = bytes;
+        let mut surplus = saved;
+        for entry in held.take_while(|entry| entry.index + entries > saved) {
+            let Some(rest) = left.checked_sub(entry.data.len()) else {
+                break;
+            };
+            left = rest;
+            surplus = entry.index - 1;
+        }
+        surplus
+    }
+
     /// Bytes of the entries kept.
     pub(super) fn bytes(&self) -> usize {
         self.bytes

@@ -3,7 +3,10 @@
 //! The state is carried to the shell as it is, without a copy, and encoded there. A snapshot from
 //! another member is decoded and checked before Raft sees the message: a bad one changes nothing.
 
-use super::{Bug, Machine, Output, SnapshotJob, StopReason, config::ENTRIES_KEPT};
+use super::{
+    Bug, Machine, Output, SnapshotJob, StopReason,
+    config::{ENTRIES_KEPT, MOST_BYTES_FACTOR, TASK_BYTES},
+};
 use raft::eraftpb::{Message, MessageType, Snapshot, SnapshotMetadata};
 use shoal_core::store::{Export, Object, Store};
 
@@ -37,9 +40,8 @@ impl Machine {
     /// Asks for a snapshot once enough was applied since the last.
     pub(super) fn consider_snapshot(&mut self, index: u64, term: u64) {
         let entries = index.saturating_sub(self.snapshots.saved);
-        let bytes = self.member.log().bytes();
         let due = entries >= self.config.snapshot_every_entries
-            || (bytes >= self.config.snapshot_every_bytes && entries > ENTRIES_KEPT);
+            || self.member.log().bytes() >= self.snapshot_every_bytes();
         if !due || self.snapshots.saving.is_some() || self.disk_full {
             return;
         }
@@ -53,11 +55,20 @@ impl Machine {
         self.outputs.push(Output::SaveSnapshot(Box::new(job)));
     }
 
+    /// A snapshot is the whole state: of a large one, as many bytes of entries come before it as it has itself, up to a
+    /// bound, so that it costs no more than they do.
+    fn snapshot_every_bytes(&self) -> usize {
+        let least = self.config.snapshot_every_bytes;
+        let state = self.store.view().task_count().saturating_mul(TASK_BYTES);
+        state.clamp(least, least.saturating_mul(MOST_BYTES_FACTOR))
+    }
+
     pub(super) fn snapshot_saved(&mut self, index: u64) {
         self.snapshots.not_saved(index);
         self.snapshots.saved = self.snapshots.saved.max(index);
-        let kept = ENTRIES_KEPT.min(self.config.snapshot_every_entries / 2);
-        let compact = index.saturating_sub(kept);
+        let entries = ENTRIES_KEPT.min(self.config.snapshot_every_entries / 2);
+        let bytes = self.snapshot_every_bytes() / 2;
+        let compact = self.member.log().surplus(index, entries, bytes);
         if compact >= self.member.log().first() {
             self.member.compact(compact);
         }

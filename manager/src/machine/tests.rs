@@ -20,12 +20,19 @@ struct Bench {
     ids: IdGen,
 }
 
-fn machine(restored: Restored) -> Machine {
-    let config = MachineConfig {
+fn config() -> MachineConfig {
+    MachineConfig {
         snapshot_every_entries: 40,
         digest_every: 4,
         ..MachineConfig::new(7, 1, IdGen::from_number(1))
-    };
+    }
+}
+
+fn machine(restored: Restored) -> Machine {
+    machine_with(config(), restored)
+}
+
+fn machine_with(config: MachineConfig, restored: Restored) -> Machine {
     Machine::new(
         config,
         Box::new(PostcardCodec),
@@ -117,10 +124,12 @@ impl Bench {
     fn bootstrap(&mut self) -> NodeId {
         let node = node(&mut self.ids);
         let id = node.id.clone();
+        let mut spec = ClusterSpec::default();
+        spec.pools.v6 = Some("fd12:3456:789a::/48".parse().unwrap());
         let cluster = Cluster {
             id: ClusterId::mint(&mut self.ids),
             meta: Meta::default(),
-            spec: ClusterSpec::default(),
+            spec,
             status: ClusterStatus::default(),
         };
         self.settle();
@@ -407,6 +416,45 @@ fn what_was_answered_survives_a_restart_and_the_log_stays_short() {
             .cluster(),
         before.cluster()
     );
+}
+
+#[test]
+fn a_few_large_entries_are_not_kept_in_memory() {
+    let mut bench = Bench::new();
+    let config = MachineConfig {
+        snapshot_every_entries: 10_000,
+        snapshot_every_bytes: 64 << 10,
+        ..config()
+    };
+    bench.machine = machine_with(config, bench.disk.clone());
+    bench.bootstrap();
+    let mut most = 0;
+    for number in 0..100 {
+        let Request::CreateService { mut spec } = create(&format!("web-{number}"), 1) else {
+            panic!("no service");
+        };
+        spec.labels.insert("large".to_owned(), "x".repeat(8 << 10));
+        bench.propose(number, Request::CreateService { spec }, None);
+        bench.sync();
+        if let Some(snapshot) = &bench.disk.snapshot {
+            let index = snapshot.index;
+            bench.step(Input::SnapshotSaved { index });
+            bench.sync();
+            let kept: usize = bench.disk.entries.iter().map(|entry| entry.data.len()).sum();
+            most = most.max(kept);
+        }
+    }
+    assert!((32 << 10..80 << 10).contains(&most), "{most}");
+    assert!(
+        bench
+            .disk
+            .entries
+            .iter()
+            .any(|entry| entry.index <= bench.disk.snapshot.as_ref().unwrap().index)
+    );
+    bench.machine = machine(bench.disk.clone());
+    bench.settle();
+    assert_eq!(bench.machine.view().service_count(), 100);
 }
 
 #[test]
