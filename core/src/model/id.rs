@@ -141,12 +141,23 @@ impl IdGen {
         Self::new(bytes)
     }
 
-    fn next_text(&mut self) -> [u8; ID_LEN] {
+    /// Forty bits that are no other generator's, for what is no id and must be unique as well.
+    pub(crate) fn next_bits(&mut self) -> [u8; 5] {
+        let [a, b, c, d, e, ..] = self.next_digest();
+        [a, b, c, d, e]
+    }
+
+    fn next_digest(&mut self) -> [u8; 32] {
         let digest = Sha256::new()
             .chain_update(self.seed)
             .chain_update(self.minted.to_le_bytes())
             .finalize();
         self.minted += 1;
+        digest.into()
+    }
+
+    fn next_text(&mut self) -> [u8; ID_LEN] {
+        let digest = self.next_digest();
         // 25 base-36 digits need 129.2 bits: two halves of the digest, 13 and 12 digits.
         let (left, right) = digest.split_at(16);
         let mut text = [b'0'; ID_LEN];

@@ -6,11 +6,13 @@ use super::{
     transaction::{Planned, Transaction},
 };
 use crate::{
-    model::{Cluster, ClusterSpec, INGRESS, NetworkSpec, Node, Version},
+    model::{Cluster, ClusterSpec, INGRESS, IdGen, NetworkSpec, Node, Version},
     refusal::{Refusal, RefusalCode},
     store::{Change, StoreView},
     validate,
 };
+use ipnet::Ipv6Net;
+use std::net::Ipv6Addr;
 
 /// The cluster, its first node and the network `ingress`.
 pub(super) fn bootstrap(tx: &mut Transaction<'_>, cluster: &Cluster, node: &Node) -> Planned<Response> {
@@ -39,18 +41,32 @@ fn add_ingress(tx: &mut Transaction<'_>, cluster: &Cluster) -> Planned<()> {
     network::created(tx, ingress, None).map(|_| ())
 }
 
-/// What a state lacks that a version without networks stored: the network `ingress`. A leader adds it when it
-/// begins to lead; where the pools have no room for it, nothing is added, and the next leader tries again.
+/// What a state lacks that a version without networks stored: the range that their IPv6 subnets are from, and the
+/// network `ingress`. A leader adds it when it begins to lead; where the pools have no room for `ingress`, the next
+/// leader tries again.
 pub fn upgrade(view: &StoreView, ctx: &mut RequestContext<'_>) -> Vec<Change> {
-    let has = view.networks().any(|network| network.spec.ingress);
-    let Some(cluster) = view.cluster().filter(|_| !has) else {
+    let Some(cluster) = view.cluster() else {
         return Vec::new();
     };
     let mut tx = Transaction::new(view, ctx);
-    match add_ingress(&mut tx, cluster) {
-        Ok(()) => tx.finish(),
-        Err(_no_room) => Vec::new(),
+    let mut cluster = Cluster::clone(cluster);
+    if cluster.spec.pools.v6.is_none() {
+        cluster.spec.pools.v6 = Some(unique_local(tx.ids));
+        tx.put(cluster.clone());
     }
+    let has = view.networks().any(|network| network.spec.ingress);
+    if !has {
+        let _no_room = add_ingress(&mut tx, &cluster).err();
+    }
+    tx.finish()
+}
+
+/// A unique local /48 (RFC 4193): 40 random bits behind fd00::/8.
+fn unique_local(ids: &mut IdGen) -> Ipv6Net {
+    let [a, b, c, d, e] = ids.next_bits();
+    let pair = u16::from_be_bytes;
+    let network = Ipv6Addr::new(pair([0xfd, a]), pair([b, c]), pair([d, e]), 0, 0, 0, 0, 0);
+    Ipv6Net::new_assert(network, 48)
 }
 
 pub(super) fn update(tx: &mut Transaction<'_>, version: Version, spec: &ClusterSpec) -> Planned<Response> {

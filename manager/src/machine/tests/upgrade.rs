@@ -87,10 +87,41 @@ fn a_leader_adds_the_network_that_an_older_version_did_not_have() {
     let mut tasks = view.tasks_of_service(&new.id);
     assert_eq!(tasks.next().unwrap().attachments[0].network, ingress.id);
 
+    let pools = bench.machine.view().cluster().unwrap().spec.pools.clone();
     bench.machine = machine(bench.disk.clone());
     bench.settle();
-    let networks: Vec<_> = bench.machine.view().networks().cloned().collect();
-    assert_eq!(networks.len(), 1, "it is added once");
+    let view = bench.machine.view();
+    assert_eq!(view.networks().count(), 1, "it is added once");
+    assert_eq!(view.cluster().unwrap().spec.pools, pools, "and so are the pools");
+}
+
+#[test]
+fn a_leader_gives_an_older_cluster_a_range_for_ipv6() {
+    let mut bench = Bench::new();
+    bench.disk = log_without_networks(&mut bench.ids);
+    bench.machine = machine(bench.disk.clone());
+    bench.settle();
+    let view = bench.machine.view();
+    let spec = &view.cluster().unwrap().spec;
+    assert_eq!(shoal_core::validate::cluster(spec), []);
+    let pool = spec.pools.v6.expect("it was drawn");
+    let request = Request::CreateNetwork {
+        spec: NetworkSpec {
+            name: "front".to_owned(),
+            ipv6: true,
+            ..NetworkSpec::default()
+        },
+    };
+    bench.propose(5, request, None);
+    bench.sync();
+    let view = bench.machine.view();
+    for name in [INGRESS, "front"] {
+        let range = view.network_by_name(name).expect(name).status.v6;
+        assert!(
+            range.is_some_and(|range| pool.contains(&range)),
+            "{name}: {range:?}"
+        );
+    }
 }
 
 #[test]
