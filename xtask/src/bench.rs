@@ -10,7 +10,11 @@ use crate::{
     image,
 };
 use anyhow::{Context, Result};
-use std::{fs, path::PathBuf};
+use clap::{Args, ValueEnum};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 mod cluster;
 mod containers;
@@ -23,21 +27,59 @@ mod tables;
 
 use report::Report;
 
-pub(crate) fn run() -> Result<()> {
-    containers::need_peer()?;
+#[derive(Args, Default)]
+pub(crate) struct BenchArgs {
+    /// Measures only this (may be given more than once) and leaves docs/benchmarks.md as it is.
+    #[arg(long, value_enum)]
+    only: Vec<Part>,
+}
+
+/// What is measured together.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Containers,
+    Services,
+    Network,
+    Tables,
+    Memory,
+    Start,
+    Placements,
+}
+
+pub(crate) fn run(args: &BenchArgs) -> Result<()> {
+    let parts = match args.only.as_slice() {
+        [] => Part::value_variants(),
+        only => only,
+    };
+    if parts.contains(&Part::Containers) {
+        containers::need_peer()?;
+    }
     let dist = build::run(&BuildArgs::default())?;
     image::run()?;
     let mut report = Report::new()?;
-    containers::measure(&dist, &mut report).context("containers")?;
-    services::measure(&dist, &mut report).context("services")?;
-    network::measure(&dist, &mut report).context("network")?;
-    tables::measure(&dist, &mut report).context("tables")?;
-    memory::measure(&dist, &mut report).context("memory")?;
-    cluster::measure_start(&dist, &mut report).context("start")?;
-    simulated::measure(&mut report).context("placements")?;
+    for part in parts {
+        part.measure(&dist, &mut report)?;
+    }
     let text = report.text();
     print!("{text}");
-    fs::write(document(), text).with_context(|| format!("cannot write {}", document().display()))
+    if args.only.is_empty() {
+        fs::write(document(), text).with_context(|| format!("cannot write {}", document().display()))?;
+    }
+    Ok(())
+}
+
+impl Part {
+    fn measure(self, dist: &Path, report: &mut Report) -> Result<()> {
+        match self {
+            Self::Containers => containers::measure(dist, report).context("containers"),
+            Self::Services => services::measure(dist, report).context("services"),
+            Self::Network => network::measure(dist, report).context("network"),
+            Self::Tables => tables::measure(dist, report).context("tables"),
+            Self::Memory => memory::measure(dist, report).context("memory"),
+            Self::Start => cluster::measure_start(dist, report).context("start"),
+            Self::Placements => simulated::measure(report).context("placements"),
+        }
+    }
 }
 
 fn document() -> PathBuf {

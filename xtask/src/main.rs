@@ -45,10 +45,10 @@ enum Verb {
     Sim(sim::SimArgs),
     /// The tests that need root and a real kernel, with a look at what they left behind.
     Hosts,
-    /// The smoke test on a second kernel, in an emulated machine.
+    /// The demo and a smoke test on a second kernel, in an emulated machine.
     Vm,
     /// The figures of docs/benchmarks.md.
-    Bench,
+    Bench(bench::BenchArgs),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -60,6 +60,6 @@ fn main() -> anyhow::Result<()> {
         Verb::Sim(args) => sim::run(&args),
         Verb::Hosts => hosts::run(),
         Verb::Vm => vm::run(),
-        Verb::Bench => bench::run(),
+        Verb::Bench(args) => bench::run(&args),
     }
 }
