@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
+use rustix::net::Shutdown;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -149,7 +150,13 @@ impl Ports {
 
     fn remove(&mut self, key: &PortKey) {
         self.wanted.remove(key);
-        self.held.remove(key);
+        if let Some(held) = self.held.remove(key) {
+            // At once: its tasks have the sockets as well, and end a little later, and so may a predecessor. Those for
+            // datagrams are not connected and cannot be told.
+            for socket in &held.sockets {
+                let _not_connected = rustix::net::shutdown(socket, Shutdown::Both);
+            }
+        }
         self.taken.remove(key);
     }
 
