@@ -22,6 +22,12 @@ pub const ANSWER: Duration = Duration::from_secs(2);
 /// More than any answer in a test has.
 const MOST: u64 = 64 * 1024;
 
+/// After this libc asks again.
+const PATIENT_ANSWER: Duration = Duration::from_secs(5);
+
+/// How much longer than it should a flood may take and still be one: other tests use the machine as well.
+const SLACK: f32 = 1.5;
+
 /// Where a container asks for names.
 pub const RESOLVER: &str = "127.0.0.11:53";
 
@@ -79,15 +85,15 @@ impl Netns {
 
     /// What comes back for a datagram.
     pub fn ask_udp(&self, to: &str) -> Result<String> {
-        let answer = self.datagram(to, b"who are you?")?;
+        let answer = self.datagram(to, b"who are you?", ANSWER)?;
         Ok(String::from_utf8(answer)?)
     }
 
-    fn datagram(&self, to: &str, question: &[u8]) -> Result<Vec<u8>> {
+    fn datagram(&self, to: &str, question: &[u8], patience: Duration) -> Result<Vec<u8>> {
         let address: SocketAddr = to.parse().with_context(|| to.to_owned())?;
         let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let socket = self.inside(|| UdpSocket::bind(any))??;
-        socket.set_read_timeout(Some(ANSWER))?;
+        socket.set_read_timeout(Some(patience))?;
         // Only whoever was asked is heard.
         socket.connect(address)?;
         socket.send(question)?;
@@ -121,7 +127,8 @@ impl Netns {
             .collect()
     }
 
-    /// Asks its resolver for a name so many times a second for so long, and does not care for answers.
+    /// Asks its resolver for a name so many times a second for so long, and does not care for answers; fails if it
+    /// could not ask so fast.
     pub fn flood_names(&self, name: &str, rate: u32, seconds: u32) -> Result<()> {
         let question = dns::question(name, dns::A)?;
         let socket = self.inside(|| UdpSocket::bind("0.0.0.0:0"))??;
@@ -135,6 +142,11 @@ impl Netns {
             drop(socket.send(&question));
             while socket.recv(&mut [0; 512]).is_ok() {}
         }
+        let took = begun.elapsed();
+        ensure!(
+            took < Duration::from_secs(seconds.into()).mul_f32(SLACK),
+            "{rate} questions a second for {seconds} s took {took:?}"
+        );
         Ok(())
     }
 
@@ -142,7 +154,8 @@ impl Netns {
     pub fn lookup(&self, name: &str) -> Result<Vec<IpAddr>> {
         let mut found = Vec::new();
         for kind in [dns::A, dns::AAAA] {
-            let answer = dns::answer(&self.datagram(RESOLVER, &dns::question(name, kind)?)?)?;
+            let answer = self.datagram(RESOLVER, &dns::question(name, kind)?, ANSWER)?;
+            let answer = dns::answer(&answer)?;
             ensure!(
                 [dns::NO_ERROR, dns::NO_SUCH_NAME].contains(&answer.code),
                 "{name}: code {}",
@@ -154,9 +167,10 @@ impl Netns {
         Ok(found)
     }
 
-    /// The answer's code for one question, whatever it is.
+    /// The answer's code for one question, whatever it is; waits for as long as libc does.
     pub fn lookup_code(&self, name: &str) -> Result<u8> {
-        Ok(dns::answer(&self.datagram(RESOLVER, &dns::question(name, dns::A)?)?)?.code)
+        let answer = self.datagram(RESOLVER, &dns::question(name, dns::A)?, PATIENT_ANSWER)?;
+        Ok(dns::answer(&answer)?.code)
     }
 
     /// Answers HTTP on a port with the address that asked.

@@ -2,7 +2,11 @@
 
 use crate::{addresses, client, with_blue};
 use anyhow::{Result, ensure};
-use shoal_tests::{Host, Outside, PATIENCE, SLEEP, until};
+use shoal_tests::{Host, Outside, PATIENCE, SLEEP, is_running, until};
+use std::time::Duration;
+
+/// An address rests for ten seconds before somebody else gets it.
+const RESTED: Duration = Duration::from_secs(15);
 
 #[test]
 fn subnets_that_cannot_be_are_refused_with_the_reason() -> Result<()> {
@@ -45,6 +49,26 @@ fn subnets_that_cannot_be_are_refused_with_the_reason() -> Result<()> {
     host.finish()
 }
 
+/// A /29 has six, and one of them is the service's own.
+const ADDRESSES: usize = 5;
+
+/// How many tasks of `a` run.
+fn running(host: &Host) -> Result<usize> {
+    Ok(host.tasks("a")?.iter().filter(|task| is_running(task)).count())
+}
+
+/// So many run, and nothing waits.
+fn content(host: &Host, count: usize, patience: Duration) -> Result<()> {
+    until(&format!("{count} to run and none to wait"), patience, || {
+        let (there, why) = (running(host)?, host.shoal(&["service", "why", "a"])?);
+        ensure!(
+            there == count && !why.contains("no-address"),
+            "{there} run: {why}"
+        );
+        Ok(())
+    })
+}
+
 #[test]
 fn a_full_network_says_so_and_takes_more_when_there_is_room() -> Result<()> {
     let host = Host::with_busybox("exhausted")?;
@@ -57,6 +81,23 @@ fn a_full_network_says_so_and_takes_more_when_there_is_room() -> Result<()> {
     })?;
     let refused = host.shoal_fails(1, &["network", "rm", "tiny"])?;
     ensure!(refused.contains("used by service \"a\""), "{refused}");
+
+    // Room is made: as many as have an address, but one, are content.
+    let all = ADDRESSES;
+    until("those that have an address to run", PATIENCE, || {
+        ensure!(running(&host)? == all);
+        Ok(())
+    })?;
+    host.shoal(&["service", "scale", "-d", &format!("a={}", all - 1)])?;
+    content(&host, all - 1, PATIENCE)?;
+    // Another one waits for the address that was given back to have rested, says so, and has it then.
+    host.shoal(&["service", "scale", "-d", &format!("a={all}")])?;
+    until("the rest to be named", RESTED, || {
+        let why = host.shoal(&["service", "why", "a"])?;
+        ensure!(why.contains("is free again in"), "{why}");
+        Ok(())
+    })?;
+    content(&host, all, RESTED)?;
     host.shoal(&["service", "rm", "a"])?;
     host.finish()
 }

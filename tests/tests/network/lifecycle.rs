@@ -4,6 +4,7 @@ use crate::{addresses, at, client, load_hello, v4, with_blue};
 use anyhow::{Context, Result, ensure};
 use shoal_tests::{ECHO, HOST_V4, Hammer, Host, Netns, Outside, PATIENCE, SLEEP, echo_over, text, until};
 use std::{
+    fs,
     net::TcpStream,
     time::{Duration, Instant},
 };
@@ -232,21 +233,68 @@ fn a_killed_daemon_is_missed_by_nobody() -> Result<()> {
 }
 
 #[test]
+fn an_upgrade_is_missed_by_nobody() -> Result<()> {
+    let mut host = with_blue("upgrade")?;
+    let outside = Outside::new(&host)?;
+    let mut all = Conversations::new(&host, &outside)?;
+    let before = host.running("echo", 2)?;
+    let folder = host.install_anew()?;
+    host.kill_daemon()?;
+    all.come_about()?;
+    host.start_daemon()?;
+    all.come_about()?;
+    until("the new shoal-net to have taken over", PATIENCE, || {
+        all.come_about()?;
+        for pid in host.processes("shoal-net")? {
+            let program = fs::read_link(format!("/proc/{pid}/exe"))?;
+            ensure!(program.starts_with(&folder), "{}", program.display());
+        }
+        Ok(())
+    })?;
+    ensure!(host.running("echo", 2)? == before, "tasks were replaced");
+    all.live_on("")?;
+    all.come_about()?;
+    // What comes now comes from the new programs, beside what there was.
+    host.shoal(&["service", "scale", "echo=3"])?;
+    addresses(&all.asker, "tasks.echo", 6)?;
+    host.shoal(&["service", "scale", "echo=2"])?;
+    addresses(&all.asker, "tasks.echo", 4)?;
+    all.live_on("")?;
+    all.come_about()?;
+    drop(all);
+    host.finish()
+}
+
+#[test]
 fn a_killed_shoal_net_is_back_within_a_second() -> Result<()> {
     let host = with_blue("helper")?;
     let outside = Outside::new(&host)?;
     let mut all = Conversations::new(&host, &outside)?;
+    host.create_web("web", &["--network", "blue", "--replicas", "2", "-p", "8080:80"])?;
+    addresses(&all.asker, "tasks.web", 4)?;
+    let vip = v4(&addresses(&all.asker, "web", 2)?, 80)?;
+    let port = format!("{HOST_V4}:8080");
+    until("both to answer", PATIENCE, || {
+        ensure!(Host::pages(&outside.net, &port, 20)?.len() == 2);
+        Ok(())
+    })?;
+    // What the kernel does is never gone: over all three deaths not a single connection fails.
+    let hammers = [
+        Hammer::start(&outside.net, &port)?,
+        Hammer::start(&all.asker, &vip)?,
+    ];
     for _ in 0..3 {
         let helper = host.only_process("shoal-net")?;
-        let hammer = Hammer::start(&outside.net, &format!("{HOST_V4}:7007"));
-        drop(hammer);
         host.signal("-KILL", &helper.to_string())?;
         let killed = Instant::now();
-        // What the kernel does goes on without it; only what it passes on itself ends with it.
+        // Only what it passes on itself ends with it.
         all.live_on("the host")?;
         until("names and ports again", PATIENCE, || all.come_about())?;
         let took = killed.elapsed();
         ensure!(took < Duration::from_secs(1), "back after {took:?}");
+    }
+    for hammer in hammers {
+        hammer.finish()?;
     }
     drop(all);
     host.finish()

@@ -112,6 +112,21 @@ fn mode_host_ranges_and_named_addresses() -> Result<()> {
         outside.net.get(&format!("{HOST_V4}:8101")).is_err(),
         "8101 answers"
     );
+    // Each port of a range leads to the one at its place, and to no other.
+    let pages = "for port in 80 81; do mkdir -p /www$port && echo $port > /www$port/index.html && \
+                 httpd -p $port -h /www$port; done; exec sleep 100000";
+    let flags = ["--network", "blue", "-p", "8110-8111:80-81"];
+    host.create("pages", &flags, &["sh", "-c", pages])?;
+    for (published, target) in [(8110, "80"), (8111, "81")] {
+        for (net, place) in [
+            (&outside.net, format!("{HOST_V4}:{published}")),
+            (&outside.net, format!("[{HOST_V6}]:{published}")),
+            (&here, format!("127.0.0.1:{published}")),
+        ] {
+            let page = soon(net, &place)?;
+            ensure!(page == target, "{place} leads to {page}");
+        }
+    }
     soon(&outside.net, &format!("{HOST_V4}:8082"))?;
     ensure!(
         here.get("127.0.0.1:8082").is_err(),
