@@ -2,7 +2,8 @@
 //!
 //! Mappings merge key by key; lists are appended without repetition; what reads as pairs (environment,
 //! labels) merges by name, volumes by target, ports by what they publish; a program (command, entrypoint,
-//! health test) is replaced. `!reset` takes a key away, `!override` replaces it whole.
+//! health test) is replaced. A key with nothing in it leaves what an earlier file said: `!reset` takes a key
+//! away, `!override` replaces it whole.
 
 use crate::tree::{Directive, Entry, Node, Value};
 
@@ -16,23 +17,39 @@ fn merge_at(base: Node, over: Node, path: &mut Vec<String>) -> Node {
         return over;
     }
     let how = strategy(path);
+    if over.is_null() && !null_means_something(&how, path) {
+        return base;
+    }
     let (at, directive) = (over.at, over.directive);
-    let value = match (how, base.value, over.value) {
-        (Strategy::Replace, _, value) => value,
-        (Strategy::Pairs(separators), base, over) => {
-            let base = pairs_as_mapping(base, separators);
-            let over = pairs_as_mapping(over, separators);
+    let value = match how {
+        Strategy::Replace => over.value,
+        Strategy::Pairs(separators) => {
+            let base = pairs_as_mapping(base.value, separators);
+            let over = pairs_as_mapping(over.value, separators);
             merge_values(base, over, path)
         }
-        (Strategy::ByTarget(key), Value::Sequence(base), Value::Sequence(over)) => {
-            Value::Sequence(replace_same(base, over, key))
+        Strategy::Items(identity) => {
+            Value::Sequence(replace_same(one_or_list(base), one_or_list(over), identity))
         }
-        (_, Value::Sequence(base), Value::Sequence(over)) => {
-            Value::Sequence(replace_same(base, over, whole_text))
-        }
-        (_, base, over) => merge_values(base, over, path),
+        Strategy::Hosts => Value::Sequence(replace_same(host_lines(base), host_lines(over), host_identity)),
+        Strategy::List(identity) => match (base.value, over.value) {
+            (Value::Sequence(base), Value::Sequence(over)) => {
+                Value::Sequence(replace_same(base, over, identity))
+            }
+            (base, over) => merge_values(base, over, path),
+        },
     };
     Node { at, directive, value }
+}
+
+/// A program without words is the image's own, and a name without a value takes the caller's (a label the empty
+/// one): there, nothing is something that a file can say.
+fn null_means_something(how: &Strategy, path: &[String]) -> bool {
+    let within_pairs = || {
+        let above = path.split_last().map(|(_, above)| strategy(above));
+        matches!(above, Some(Strategy::Pairs(['='])))
+    };
+    matches!(how, Strategy::Replace) || within_pairs()
 }
 
 fn merge_values(base: Value, over: Value, path: &mut Vec<String>) -> Value {
@@ -85,10 +102,14 @@ pub(crate) fn drop_resets(node: &mut Node) {
 type Identity = fn(&Node) -> Option<String>;
 
 enum Strategy {
-    Default,
+    /// By the kind of value; of a list, items with the same identity are one.
+    List(Identity),
     Replace,
     Pairs(&'static [char]),
-    ByTarget(Identity),
+    /// A single value is a list of one.
+    Items(Identity),
+    /// Names with addresses, of which a name may have several.
+    Hosts,
 }
 
 fn strategy(path: &[String]) -> Strategy {
@@ -103,12 +124,15 @@ fn strategy(path: &[String]) -> Strategy {
             "environment" | "labels" | "sysctls" | "annotations",
         ]
         | ["services", _, "deploy", "labels"]
-        | ["volumes", _, "labels"] => Strategy::Pairs(&['=']),
-        ["services", _, "extra_hosts"] => Strategy::Pairs(&['=', ':']),
+        | ["volumes" | "networks", _, "labels"] => Strategy::Pairs(&['=']),
         ["services", _, "networks" | "depends_on"] => Strategy::Pairs(&[]),
-        ["services", _, "volumes"] => Strategy::ByTarget(mount_target),
-        ["services", _, "ports"] => Strategy::ByTarget(published),
-        _ => Strategy::Default,
+        ["services", _, "dns" | "dns_search" | "label_file"] => Strategy::Items(whole_text),
+        ["services", _, "env_file"] => Strategy::Items(env_file_path),
+        ["services", _, "tmpfs"] => Strategy::Items(tmpfs_target),
+        ["services", _, "extra_hosts"] => Strategy::Hosts,
+        ["services", _, "volumes"] => Strategy::List(mount_target),
+        ["services", _, "ports"] => Strategy::List(published),
+        _ => Strategy::List(whole_text),
     }
 }
 
@@ -136,6 +160,32 @@ fn pairs_as_mapping(value: Value, separators: &[char]) -> Value {
     Value::Mapping(entries)
 }
 
+fn one_or_list(node: Node) -> Vec<Node> {
+    match node.value {
+        Value::Sequence(items) => items,
+        Value::Scalar(_) if node.is_null() => Vec::new(),
+        Value::Scalar(_) | Value::Mapping(_) => vec![node],
+    }
+}
+
+/// `{a: [1, 2], b: 3}` as `[a=1, a=2, b=3]`.
+fn host_lines(node: Node) -> Vec<Node> {
+    let Value::Mapping(entries) = node.value else {
+        return one_or_list(node);
+    };
+    let mut lines = Vec::with_capacity(entries.len());
+    for entry in entries {
+        for address in one_or_list(entry.value) {
+            lines.push(match whole_text(&address) {
+                Some(text) => Node::text(address.at, format!("{}={text}", entry.key), false),
+                // No address: the reader of the list says so.
+                None => address,
+            });
+        }
+    }
+    lines
+}
+
 /// The items of `over` after those of `base`; one with the same identity takes the older one's place.
 fn replace_same(mut base: Vec<Node>, over: Vec<Node>, identity: Identity) -> Vec<Node> {
     for item in over {
@@ -157,6 +207,25 @@ fn whole_text(node: &Node) -> Option<String> {
         Value::Scalar(scalar) => Some(scalar.text.clone()),
         Value::Sequence(_) | Value::Mapping(_) => None,
     }
+}
+
+/// `NAME:ADDRESS` is written with an equals sign as well.
+fn host_identity(node: &Node) -> Option<String> {
+    let text = whole_text(node)?;
+    let (name, address) = text.split_once(['=', ':'])?;
+    Some(format!("{name}={address}"))
+}
+
+fn env_file_path(node: &Node) -> Option<String> {
+    match &node.value {
+        Value::Mapping(_) => whole_text(node.get("path")?),
+        Value::Scalar(_) | Value::Sequence(_) => whole_text(node),
+    }
+}
+
+fn tmpfs_target(node: &Node) -> Option<String> {
+    let text = whole_text(node)?;
+    Some(text.split(':').next()?.to_owned())
 }
 
 fn mount_target(node: &Node) -> Option<String> {

@@ -35,6 +35,8 @@ fn write_mapping(out: &mut String, node: &Node, indent: usize) {
 /// What follows a `key:` or a `-`, with its line ends.
 fn write_value(out: &mut String, node: &Node, indent: usize) {
     match &node.value {
+        // Nothing, by whichever of its names: quoted, `~` would be a text.
+        Value::Scalar(_) if node.is_null() => out.push('\n'),
         Value::Scalar(scalar) => {
             let text = quoted(&scalar.text, scalar.plain);
             if !text.is_empty() {

@@ -126,6 +126,7 @@ fn what_is_shown_reads_back_as_the_same() {
         "full",
         "v3",
         "override",
+        "merge",
         "envfile",
         "networks",
         "ports",
