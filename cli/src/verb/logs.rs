@@ -1,6 +1,6 @@
 //! `shoal logs TASK`, and what it shares with `service logs`: options, and lines with their origin.
 //!
-//! Lines of standard error go to standard error.
+//! Lines of standard error go to standard error, in the order in which they come among the others.
 
 use super::{Client, now};
 use crate::{
@@ -122,35 +122,44 @@ struct Writer {
     /// The widest origin so far: the bars stand below one another.
     width: usize,
     /// The task and stream whose line is not complete.
-    open: Option<(String, i32)>,
+    open: Option<(String, v1::Stdio)>,
+}
+
+/// Bytes that follow each other on one stream.
+#[derive(Debug, PartialEq)]
+struct Run {
+    stdio: v1::Stdio,
+    bytes: Vec<u8>,
 }
 
 impl Writer {
     fn lines(&mut self, lines: &v1::TaskLines) -> Result<()> {
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        for line in &lines.lines {
-            let target = if line.stdio() == v1::Stdio::Stderr {
-                &mut err
+        for run in self.runs(lines) {
+            if run.stdio == v1::Stdio::Stderr {
+                let written = std::io::stderr().write_all(&run.bytes);
+                written.context("cannot write to standard error")?;
             } else {
-                &mut out
-            };
-            self.line(lines, line, target);
+                print_bytes(&run.bytes)?;
+            }
         }
-        if !err.is_empty() {
-            std::io::stderr()
-                .write_all(&err)
-                .context("cannot write to standard error")?;
-        }
-        print_bytes(&out)
+        Ok(())
     }
 
-    fn line(&mut self, lines: &v1::TaskLines, line: &v1::LogLine, target: &mut Vec<u8>) {
-        let own = (lines.task.clone(), line.stdio);
-        let goes_on = self.open.as_ref() == Some(&own);
-        if !goes_on {
-            if self.open.is_some() {
-                target.push(b'\n');
+    fn runs(&mut self, lines: &v1::TaskLines) -> Vec<Run> {
+        let mut runs = Vec::new();
+        for line in &lines.lines {
+            self.line(lines, line, &mut runs);
+        }
+        runs
+    }
+
+    fn line(&mut self, lines: &v1::TaskLines, line: &v1::LogLine, runs: &mut Vec<Run>) {
+        let own = (lines.task.clone(), line.stdio());
+        if self.open.as_ref() != Some(&own) {
+            if let Some((_, stdio)) = self.open.take() {
+                bytes_of(runs, stdio).push(b'\n');
             }
+            let target = bytes_of(runs, line.stdio());
             if self.timestamps {
                 target.extend(rfc3339(WallTime(line.wall)).as_bytes());
                 target.push(b' ');
@@ -162,12 +171,8 @@ impl Writer {
                 target.extend(format!("{name:<width$}    | ").as_bytes());
             }
         }
-        target.extend(&line.data);
-        self.open = if line.data.ends_with(b"\n") {
-            None
-        } else {
-            Some(own)
-        };
+        bytes_of(runs, line.stdio()).extend(&line.data);
+        self.open = (!line.data.ends_with(b"\n")).then_some(own);
     }
 
     /// `web.1.0123456789ab@host`.
@@ -191,9 +196,20 @@ impl Writer {
     }
 }
 
+/// Where the next bytes of a stream go.
+fn bytes_of(runs: &mut Vec<Run>, stdio: v1::Stdio) -> &mut Vec<u8> {
+    if runs.last().is_none_or(|run| run.stdio != stdio) {
+        let bytes = Vec::new();
+        runs.push(Run { stdio, bytes });
+    }
+    let last = runs.len() - 1;
+    &mut runs[last].bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use v1::Stdio::{Stderr, Stdout};
 
     #[test]
     fn lines_and_parts_of_lines() {
@@ -226,19 +242,64 @@ mod tests {
             ("x", "open"),
             ("y", "two\n"),
         ] {
-            let line = v1::LogLine {
-                wall: 1_000_000_000,
-                stdio: v1::Stdio::Stdout.into(),
-                data: text.as_bytes().to_vec(),
-            };
-            writer.line(&lines(task), &line, &mut out);
+            writer.line(&lines(task), &line(Stdout, text), &mut out);
         }
         assert_eq!(
-            String::from_utf8(out).unwrap(),
-            "1970-01-01T00:00:01Z web.1.0123456789ab@host    | one\n\
-             1970-01-01T00:00:01Z web.1.x@host               | parted\n\
-             1970-01-01T00:00:01Z web.1.x@host               | open\n\
-             1970-01-01T00:00:01Z web.1.y@host               | two\n"
+            shown(out),
+            [(
+                Stdout,
+                "1970-01-01T00:00:01Z web.1.0123456789ab@host    | one\n\
+                 1970-01-01T00:00:01Z web.1.x@host               | parted\n\
+                 1970-01-01T00:00:01Z web.1.x@host               | open\n\
+                 1970-01-01T00:00:01Z web.1.y@host               | two\n"
+                    .to_owned()
+            )]
         );
+    }
+
+    fn line(stdio: v1::Stdio, text: &str) -> v1::LogLine {
+        v1::LogLine {
+            wall: 1_000_000_000,
+            stdio: stdio.into(),
+            data: text.as_bytes().to_vec(),
+        }
+    }
+
+    fn shown(runs: Vec<Run>) -> Vec<(v1::Stdio, String)> {
+        let runs = runs.into_iter();
+        runs.map(|run| (run.stdio, String::from_utf8(run.bytes).unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn both_streams_in_the_order_of_their_lines() {
+        let mut writer = Writer {
+            origin: Origin {
+                raw: true,
+                ..Origin::default()
+            },
+            timestamps: false,
+            width: 0,
+            open: None,
+        };
+        let lines = v1::TaskLines {
+            task: "x".to_owned(),
+            lines: vec![
+                line(Stdout, "asked\n"),
+                line(Stderr, "failed\n"),
+                line(Stderr, "twice\n"),
+                line(Stdout, "so it"),
+                line(Stderr, "ends\n"),
+            ],
+            ..v1::TaskLines::default()
+        };
+        let expect = [
+            (Stdout, "asked\n".to_owned()),
+            (Stderr, "failed\ntwice\n".to_owned()),
+            // The end of a line belongs to the stream that it stands on.
+            (Stdout, "so it\n".to_owned()),
+            (Stderr, "ends\n".to_owned()),
+        ];
+        assert_eq!(shown(writer.runs(&lines)), expect);
     }
 }
