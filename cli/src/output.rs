@@ -43,10 +43,14 @@ impl std::str::FromStr for Format {
     }
 }
 
-/// Objects in full: a JSON array, or a template each.
+/// Objects in full: a JSON array, or a template each. A null stands for what an object of its kind can have and this
+/// one lacks: JSON leaves the key out, and a template tells it from a key that is misspelt.
 pub(crate) fn inspected(objects: &[Value], format: Option<&Template>) -> Result<String> {
     match format {
-        None => Ok(format!("{}\n", indented(&Value::from(objects.to_vec()))?)),
+        None => {
+            let shown = objects.iter().map(present).collect();
+            Ok(format!("{}\n", indented(&shown)?))
+        }
         Some(template) => {
             let mut out = String::new();
             for object in objects {
@@ -56,6 +60,15 @@ pub(crate) fn inspected(objects: &[Value], format: Option<&Template>) -> Result<
             Ok(out)
         }
     }
+}
+
+/// The object without what it lacks.
+fn present(object: &Value) -> Value {
+    let mut shown = object.clone();
+    if let Value::Object(map) = &mut shown {
+        map.retain(|_, value| !value.is_null());
+    }
+    shown
 }
 
 /// JSON as Docker prints it: four spaces.

@@ -3,6 +3,7 @@
 //! Fields (`{{.Spec.Name}}`), functions (`json`, `upper`, `lower`, `title`, `join`, `index`, `len`,
 //! `println`), pipes, texts, `range` and `if` with `else`. Anything else is refused with its words.
 
+use super::present;
 use anyhow::{Result, bail};
 use serde_json::Value;
 use std::{iter::Peekable, vec};
@@ -51,18 +52,37 @@ impl std::str::FromStr for Template {
 }
 
 impl Template {
-    /// Missing fields show as `<no value>`.
+    /// For an object in full: a field that no such object has is an error. What it lacks (null), and what is missing
+    /// below its fields, shows as `<no value>`.
     pub(crate) fn render(&self, value: &Value) -> Result<String> {
         let mut out = String::new();
-        write(&mut out, &self.0, value, false)?;
+        write(&mut out, &self.0, value, Demand::First)?;
         Ok(out)
     }
 
     /// For rows of a list: a field that no row has is an error.
     pub(crate) fn render_row(&self, value: &Value) -> Result<String> {
         let mut out = String::new();
-        write(&mut out, &self.0, value, true)?;
+        write(&mut out, &self.0, value, Demand::Each)?;
         Ok(out)
+    }
+}
+
+/// Which names of a path (`.A.B`) must be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Demand {
+    None,
+    First,
+    Each,
+}
+
+impl Demand {
+    fn is_missed(self, depth: usize) -> bool {
+        match self {
+            Self::None => false,
+            Self::First => depth == 0,
+            Self::Each => true,
+        }
     }
 }
 
@@ -245,31 +265,31 @@ fn word(chars: &mut Chars<'_>) -> Result<Term, String> {
     }
 }
 
-fn write(out: &mut String, pieces: &[Piece], value: &Value, strict: bool) -> Result<()> {
+fn write(out: &mut String, pieces: &[Piece], value: &Value, demand: Demand) -> Result<()> {
     for piece in pieces {
         match piece {
             Piece::Text(text) => out.push_str(text),
-            Piece::Show(pipeline) => out.push_str(&show(&evaluate(pipeline, value, strict)?)),
+            Piece::Show(pipeline) => out.push_str(&show(&evaluate(pipeline, value, demand)?)),
             Piece::If(pipeline, body, other) => {
-                let chosen = if is_true(&evaluate(pipeline, value, strict)?) {
+                let chosen = if is_true(&evaluate(pipeline, value, demand)?) {
                     body
                 } else {
                     other
                 };
-                write(out, chosen, value, strict)?;
+                write(out, chosen, value, demand)?;
             }
             Piece::Range(pipeline, body, other) => {
-                let items = match evaluate(pipeline, value, strict)? {
+                let items = match evaluate(pipeline, value, demand)? {
                     Value::Array(items) => items,
                     Value::Object(map) => map.into_iter().map(|(_, item)| item).collect(),
                     Value::Null => Vec::new(),
                     found => bail!("range needs a list, found {}", show(&found)),
                 };
                 if items.is_empty() {
-                    write(out, other, value, strict)?;
+                    write(out, other, value, demand)?;
                 }
                 for item in &items {
-                    write(out, body, item, false)?;
+                    write(out, body, item, Demand::None)?;
                 }
             }
         }
@@ -277,14 +297,14 @@ fn write(out: &mut String, pieces: &[Piece], value: &Value, strict: bool) -> Res
     Ok(())
 }
 
-fn evaluate(pipeline: &Pipeline, value: &Value, strict: bool) -> Result<Value> {
+fn evaluate(pipeline: &Pipeline, value: &Value, demand: Demand) -> Result<Value> {
     let mut carried = None;
     for stage in pipeline {
         let mut terms = stage.iter();
         let first = terms.next();
         let mut arguments = Vec::new();
         for term in terms {
-            arguments.push(resolve(term, value, strict)?);
+            arguments.push(resolve(term, value, demand)?);
         }
         carried = Some(match first {
             Some(Term::Word(function)) => {
@@ -296,7 +316,7 @@ fn evaluate(pipeline: &Pipeline, value: &Value, strict: bool) -> Result<Value> {
                 let labels = value.get("Labels").cloned().unwrap_or_default();
                 label(&labels, &show(&arguments[0]))
             }
-            Some(term) if arguments.is_empty() && carried.is_none() => resolve(term, value, strict)?,
+            Some(term) if arguments.is_empty() && carried.is_none() => resolve(term, value, demand)?,
             _ => bail!("only a function takes arguments in a template"),
         });
     }
@@ -314,18 +334,21 @@ fn label(labels: &Value, name: &str) -> Value {
     }
 }
 
-fn resolve(term: &Term, value: &Value, strict: bool) -> Result<Value> {
+fn resolve(term: &Term, value: &Value, demand: Demand) -> Result<Value> {
     match term {
         Term::Text(text) => Ok(text.as_str().into()),
         Term::Number(number) => Ok((*number).into()),
-        Term::Group(pipeline) => evaluate(pipeline, value, strict),
+        Term::Group(pipeline) => evaluate(pipeline, value, demand),
         Term::Word(function) => call(function, &[]),
         Term::Field(names) => {
+            if names.is_empty() && demand == Demand::First {
+                return Ok(present(value));
+            }
             let mut found = value;
-            for name in names {
-                match found.get(name) {
+            for (depth, name) in names.iter().enumerate() {
+                match field_of(found, name) {
                     Some(inner) => found = inner,
-                    None if strict => {
+                    None if demand.is_missed(depth) => {
                         let keys: Vec<_> = value.as_object().into_iter().flat_map(|map| map.keys()).collect();
                         let keys: Vec<_> = keys.iter().map(|key| format!(".{key}")).collect();
                         bail!("no field .{name} here; there are {}", keys.join(" "))
@@ -336,6 +359,12 @@ fn resolve(term: &Term, value: &Value, strict: bool) -> Result<Value> {
             Ok(found.clone())
         }
     }
+}
+
+/// Docker's JSON of a network or an image says `Id`, and its templates take both.
+fn field_of<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+    let also = || value.get("Id").filter(|_| name == "ID");
+    value.get(name).or_else(also)
 }
 
 fn call(function: &str, arguments: &[Value]) -> Result<Value> {
@@ -455,7 +484,19 @@ mod tests {
             ("{{if .None}}a{{else}}b{{end}}", "b"),
             ("{{if eq .ID \"abc\"}}yes{{end}}", "yes"),
             ("{{.Spec}}", "map[Labels:map[a.b:c] Name:web]"),
-            ("{{.Missing}}", "<no value>"),
+            ("{{.None}} {{.Spec.Missing}}", "<no value> <no value>"),
+            (
+                "{{.Missing}}",
+                "no field .Missing here; there are .ID .Labels .None .Ports .Spec",
+            ),
+            (
+                "{{if .Missing}}a{{end}}",
+                "no field .Missing here; there are .ID .Labels .None .Ports .Spec",
+            ),
+            (
+                "{{range .Ports}}<{{.Missing}}>{{end}}",
+                "<<no value>><<no value>>",
+            ),
             ("a {{- .ID -}} b", "aabcb"),
             ("{{.ID", "{{ is never closed by }}"),
             ("{{}}", "an empty {{}} or | has nothing to show"),
@@ -474,5 +515,15 @@ mod tests {
         ] {
             check(template, expect);
         }
+    }
+
+    #[test]
+    fn an_id_is_found_by_both_of_dockers_names() {
+        let shown = |template: &str| {
+            let network = json!({"Id": "abc", "Name": "front", "Stack": null});
+            template.parse::<Template>().unwrap().render(&network).unwrap()
+        };
+        assert_eq!(shown("{{.ID}} {{.Id}}"), "abc abc");
+        assert_eq!(shown("{{json .}}"), r#"{"Id":"abc","Name":"front"}"#);
     }
 }

@@ -128,7 +128,7 @@ pub(crate) fn json(summary: &Summary, members: &[Member]) -> Value {
     let spec = &network.spec;
     let subnets = subnets(network);
     let config: Vec<_> = subnets.iter().map(|subnet| json!({"Subnet": subnet})).collect();
-    let mut object = json!({
+    json!({
         "Name": spec.name,
         "Id": network.id.as_str(),
         "Created": rfc3339(network.meta.created_at),
@@ -144,11 +144,8 @@ pub(crate) fn json(summary: &Summary, members: &[Member]) -> Value {
         "Labels": spec.labels,
         "Services": members.iter().map(member_json).collect::<Map<_, _>>(),
         "Tasks": summary.tasks,
-    });
-    if !summary.stack.is_empty() {
-        object["Stack"] = json!(summary.stack);
-    }
-    object
+        "Stack": (!summary.stack.is_empty()).then_some(&summary.stack),
+    })
 }
 
 fn member_json(member: &Member) -> (String, Value) {

@@ -101,25 +101,23 @@ pub(crate) fn json(summary: &Summary) -> Value {
             "Availability": availability_name(node.spec.availability).to_lowercase(),
         }),
     );
-    if let Some(description) = &node.description {
+    let description = node.description.as_ref().map(|description| {
         let routes: Vec<_> = description.routes.iter().map(ToString::to_string).collect();
         let problems = description.problems.iter();
         let problems = problems.map(|problem| json!({"What": problem.what, "Remedy": problem.remedy}));
-        put(
-            "Description",
-            json!({
-                "Hostname": description.hostname,
-                "Platform": {"Architecture": description.platform.arch, "OS": description.platform.os},
-                "Resources": {
-                    "NanoCPUs": description.resources.cpu.0,
-                    "MemoryBytes": description.resources.memory.0,
-                },
-                "Engine": {"EngineVersion": description.engine_version, "Labels": description.engine_labels},
-                "Routes": routes,
-                "Problems": problems.collect::<Vec<_>>(),
-            }),
-        );
-    }
+        json!({
+            "Hostname": description.hostname,
+            "Platform": {"Architecture": description.platform.arch, "OS": description.platform.os},
+            "Resources": {
+                "NanoCPUs": description.resources.cpu.0,
+                "MemoryBytes": description.resources.memory.0,
+            },
+            "Engine": {"EngineVersion": description.engine_version, "Labels": description.engine_labels},
+            "Routes": routes,
+            "Problems": problems.collect::<Vec<_>>(),
+        })
+    });
+    put("Description", json!(description));
     put(
         "Status",
         pruned(json!({
@@ -128,12 +126,11 @@ pub(crate) fn json(summary: &Summary) -> Value {
             "Addr": node.description.as_ref().map(|description| description.address.clone()),
         })),
     );
-    if let Some(manager) = &node.manager {
-        put(
-            "ManagerStatus",
-            json!({"Leader": summary.leader, "Reachability": "reachable", "Addr": manager.address}),
-        );
-    }
+    let manager = node.manager.as_ref();
+    let manager = manager.map(
+        |manager| json!({"Leader": summary.leader, "Reachability": "reachable", "Addr": manager.address}),
+    );
+    put("ManagerStatus", json!(manager));
     put(
         "Reserved",
         json!({"NanoCPUs": summary.reserved.cpu.0, "MemoryBytes": summary.reserved.memory.0}),

@@ -89,10 +89,9 @@ pub(crate) fn json(summary: &Summary) -> Value {
         "ServiceStatus".to_owned(),
         json!({"RunningTasks": summary.running, "DesiredTasks": summary.desired}),
     );
-    if !summary.stack.is_empty() {
-        object.insert("Stack".to_owned(), json!(summary.stack));
-    }
-    if let Some(update) = &service.update {
+    let stack = (!summary.stack.is_empty()).then_some(&summary.stack);
+    object.insert("Stack".to_owned(), json!(stack));
+    let update = service.update.as_ref().map(|update| {
         let mut status = json!({
             "State": update_state(update),
             "StartedAt": rfc3339(update.started_at),
@@ -101,8 +100,9 @@ pub(crate) fn json(summary: &Summary) -> Value {
         if let Some(finished) = update.finished_at {
             status["CompletedAt"] = json!(rfc3339(finished));
         }
-        object.insert("UpdateStatus".to_owned(), status);
-    }
+        status
+    });
+    object.insert("UpdateStatus".to_owned(), json!(update));
     Value::Object(object)
 }
 

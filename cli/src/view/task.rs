@@ -9,7 +9,7 @@ use crate::{
     units::{ago, human_duration, rfc3339},
 };
 use serde_json::{Value, json};
-use shoal_core::model::{DesiredState, PublishedPort, Revision, Slot, Task, Timestamp, WallTime};
+use shoal_core::model::{Attachment, DesiredState, PublishedPort, Revision, Slot, Task, Timestamp, WallTime};
 
 /// A task with the names that a user knows its neighbours by.
 #[derive(Clone, Debug)]
@@ -150,18 +150,15 @@ pub(crate) fn json(summary: &Summary, revision: Option<&Revision>) -> Value {
     let mut object = meta_json(task.id.as_str(), &task.meta);
     let mut put = |key: &str, value: Value| object.insert(key.to_owned(), value);
     put("Name", json!(name(summary)));
-    if let Some(revision) = revision {
-        put("Spec", task_json(&revision.task));
-    }
+    put("Spec", json!(revision.map(|revision| task_json(&revision.task))));
     put("ServiceID", json!(task.service.as_str()));
     put("Revision", json!(task.revision));
-    match &task.slot {
-        Slot::Replica(number) => put("Slot", json!(number)),
+    let slot = match &task.slot {
+        Slot::Replica(number) => Some(number),
         Slot::Node(_) => None,
     };
-    if let Some(node) = &task.node {
-        put("NodeID", json!(node.as_str()));
-    }
+    put("Slot", json!(slot));
+    put("NodeID", json!(task.node.as_ref().map(|node| node.as_str())));
     let status = &task.status;
     let mut shown = pruned(json!({
         "Timestamp": rfc3339(status.wall),
@@ -175,20 +172,20 @@ pub(crate) fn json(summary: &Summary, revision: Option<&Revision>) -> Value {
     }
     put("Status", shown);
     put("DesiredState", json!(desired_name(task.desired)));
-    if !task.attachments.is_empty() {
-        let attachments = task.attachments.iter().map(|attachment| {
-            let addresses: Vec<_> = attachment
-                .addresses
-                .iter()
-                .map(|address| address.to_string())
-                .collect();
-            json!({"Network": {"ID": attachment.network.as_str()}, "Addresses": addresses})
-        });
-        put("NetworksAttachments", attachments.collect());
-    }
+    let attachments: Vec<_> = task.attachments.iter().map(attachment_json).collect();
+    put(
+        "NetworksAttachments",
+        json!((!attachments.is_empty()).then_some(attachments)),
+    );
     put("Restarts", json!(task.restarts.count));
-    if let Some(wait) = &task.wait {
-        put("Wait", json!({"Code": wait.code.name(), "Detail": wait.detail}));
-    }
+    let wait = task.wait.as_ref();
+    let wait = wait.map(|wait| json!({"Code": wait.code.name(), "Detail": wait.detail}));
+    put("Wait", json!(wait));
     Value::Object(object)
+}
+
+fn attachment_json(attachment: &Attachment) -> Value {
+    let addresses = attachment.addresses.iter();
+    let addresses: Vec<_> = addresses.map(|address| address.to_string()).collect();
+    json!({"Network": {"ID": attachment.network.as_str()}, "Addresses": addresses})
 }
