@@ -3,6 +3,7 @@
 //! 2 for a usage error, 1 for a failure, a program's own code for `exec`. A refusal of a manager keeps its
 //! field, further faults and hint.
 
+use crate::output::note;
 use std::fmt;
 
 /// Ends the program with this code and says nothing more.
@@ -84,9 +85,44 @@ pub(crate) fn report(error: &anyhow::Error) -> (Option<String>, u8) {
     (Some(format!("shoal: {text}")), code)
 }
 
+/// The failures of a command that takes several names: the others are tried all the same, as with Docker. All
+/// are said, and the last one is the command's own.
+#[derive(Debug, Default)]
+pub(crate) struct Failures(Option<anyhow::Error>);
+
+impl Failures {
+    pub(crate) fn add(&mut self, error: anyhow::Error) {
+        if let Some(earlier) = self.0.replace(error)
+            && let (Some(text), _) = report(&earlier)
+        {
+            note(&text);
+        }
+    }
+
+    /// What came of one of the names, if anything did.
+    pub(crate) fn sort<T>(&mut self, outcome: anyhow::Result<T>) -> Option<T> {
+        outcome.map_err(|error| self.add(error)).ok()
+    }
+
+    pub(crate) fn end(self) -> anyhow::Result<()> {
+        self.0.map_or(Ok(()), Err)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_failure_is_the_commands_own() {
+        let mut failures = Failures::default();
+        assert_eq!(failures.sort(Ok(1)), Some(1));
+        assert_eq!(failures.sort::<i32>(Err(usage("first"))), None);
+        assert_eq!(failures.sort::<i32>(Err(hinted("second", ""))), None);
+        assert_eq!(failures.sort(Ok(2)), Some(2));
+        assert_eq!(report(&failures.end().unwrap_err()).1, 1);
+        assert!(Failures::default().end().is_ok());
+    }
     use anyhow::Context;
 
     #[test]

@@ -6,6 +6,7 @@ use super::{Client, network, service::InspectFormat};
 use crate::{
     complete::{Names, names},
     connect::Connection,
+    failure::Failures,
     output::{inspected, print},
     view::{node, service, task},
     wire::{node_summary, refused, service_summary, task_summary},
@@ -34,11 +35,12 @@ pub(crate) struct InspectArgs {
 
 pub(crate) async fn run(client: &Client, args: InspectArgs) -> Result<()> {
     let connection = client.connect().await?;
-    let mut values = Vec::new();
+    let (mut values, mut failures) = (Vec::new(), Failures::default());
     for reference in args.references {
-        values.push(find(&connection, reference).await?);
+        values.extend(failures.sort(find(&connection, reference).await));
     }
-    print(&inspected(&values, args.format.0.as_ref())?)
+    print(&inspected(&values, args.format.0.as_ref())?)?;
+    failures.end()
 }
 
 async fn find(connection: &Connection, reference: String) -> Result<Value> {

@@ -5,6 +5,7 @@
 use super::Client;
 use crate::{
     complete::{Names, names},
+    failure::Failures,
     output::{inspected, print},
     verb::service::InspectFormat,
     view::image::json,
@@ -31,16 +32,13 @@ pub(crate) struct InspectArgs {
 
 pub(crate) async fn run(client: &Client, args: InspectArgs) -> Result<()> {
     let connection = client.connect().await?;
-    let mut values = Vec::new();
+    let (mut values, mut failures) = (Vec::new(), Failures::default());
     for reference in args.images {
         let request = v1::ImageInspectRequest { reference };
-        let answer = connection
-            .local()
-            .image_inspect(request)
-            .await
-            .map_err(refused)?
-            .into_inner();
-        values.push(json(&answer));
+        let answer = connection.local().image_inspect(request).await;
+        let answer = failures.sort(answer.map_err(refused));
+        values.extend(answer.map(|answer| json(&answer.into_inner())));
     }
-    print(&inspected(&values, args.format.0.as_ref())?)
+    print(&inspected(&values, args.format.0.as_ref())?)?;
+    failures.end()
 }

@@ -5,6 +5,7 @@
 use super::Client;
 use crate::{
     complete::{Names, names},
+    failure::Failures,
     output::print,
     wire::refused,
 };
@@ -23,17 +24,17 @@ pub(crate) struct RmArgs {
 
 pub(crate) async fn run(client: &Client, args: RmArgs) -> Result<()> {
     let connection = client.connect().await?;
+    let mut failures = Failures::default();
     for reference in args.images {
         let request = v1::ImageRemoveRequest {
             reference,
             force: args.force,
         };
-        let gone = connection
-            .local()
-            .image_remove(request)
-            .await
-            .map_err(refused)?
-            .into_inner();
+        let answer = connection.local().image_remove(request).await;
+        let Some(gone) = failures.sort(answer.map_err(refused)) else {
+            continue;
+        };
+        let gone = gone.into_inner();
         let untagged = gone
             .untagged
             .iter()
@@ -41,5 +42,5 @@ pub(crate) async fn run(client: &Client, args: RmArgs) -> Result<()> {
         let deleted = gone.deleted.iter().map(|id| format!("Deleted: {id}\n"));
         print(&untagged.chain(deleted).collect::<String>())?;
     }
-    Ok(())
+    failures.end()
 }

@@ -5,6 +5,8 @@
 use super::Client;
 use crate::{
     complete::{Names, names},
+    connect::Connection,
+    failure::Failures,
     output::{inspected, print},
     verb::service::InspectFormat,
     view::network::{Member, json},
@@ -35,18 +37,18 @@ pub(crate) struct InspectArgs {
 
 pub(crate) async fn run(client: &Client, args: InspectArgs) -> Result<()> {
     let connection = client.connect().await?;
-    let mut values = Vec::new();
+    let (mut values, mut failures) = (Vec::new(), Failures::default());
     for reference in args.networks {
-        let request = v1::GetNetworkRequest { reference };
-        let answer = connection
-            .control()
-            .get_network(request)
-            .await
-            .map_err(refused)?
-            .into_inner();
-        values.push(shown(answer)?);
+        values.extend(failures.sort(find(&connection, reference).await));
     }
-    print(&inspected(&values, args.format.0.as_ref())?)
+    print(&inspected(&values, args.format.0.as_ref())?)?;
+    failures.end()
+}
+
+async fn find(connection: &Connection, reference: String) -> Result<Value> {
+    let request = v1::GetNetworkRequest { reference };
+    let answer = connection.control().get_network(request).await;
+    shown(answer.map_err(refused)?.into_inner())
 }
 
 pub(crate) fn shown(answer: v1::GetNetworkResponse) -> Result<Value> {

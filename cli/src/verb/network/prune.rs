@@ -4,7 +4,7 @@
 
 use super::{Client, ls::list_networks};
 use crate::{
-    failure::usage,
+    failure::{Failures, usage},
     filter::{Filter, FilterArgs, label_matches},
     output::print,
     verb::request_id,
@@ -37,21 +37,20 @@ pub(crate) async fn run(client: &Client, args: PruneArgs) -> Result<()> {
         let labels = &summary.network.spec.labels;
         summary.is_unused() && filter.pass(|_, value| label_matches(labels, value))
     });
+    let mut failures = Failures::default();
     let mut text = String::new();
     for summary in networks {
         let request = v1::RemoveNetworkRequest {
             reference: summary.network.id.to_string(),
             request_id: request_id(),
         };
-        connection
-            .control()
-            .remove_network(request)
-            .await
-            .map_err(refused)?;
-        text.push_str(&format!("{}\n", summary.network.spec.name));
+        let answer = connection.control().remove_network(request).await;
+        if failures.sort(answer.map_err(refused)).is_some() {
+            text.push_str(&format!("{}\n", summary.network.spec.name));
+        }
     }
-    if text.is_empty() {
-        return Ok(());
+    if !text.is_empty() {
+        print(&format!("Deleted Networks:\n{text}"))?;
     }
-    print(&format!("Deleted Networks:\n{text}"))
+    failures.end()
 }

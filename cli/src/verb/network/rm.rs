@@ -5,6 +5,7 @@
 use super::Client;
 use crate::{
     complete::{Names, names},
+    failure::Failures,
     output::print,
     verb::request_id,
     wire::refused,
@@ -25,6 +26,7 @@ pub(crate) struct RmArgs {
 
 pub(crate) async fn run(client: &Client, args: RmArgs) -> Result<()> {
     let connection = client.connect().await?;
+    let mut failures = Failures::default();
     for reference in args.networks {
         let request = v1::RemoveNetworkRequest {
             reference: reference.clone(),
@@ -33,8 +35,8 @@ pub(crate) async fn run(client: &Client, args: RmArgs) -> Result<()> {
         match connection.control().remove_network(request).await {
             Ok(_) => print(&format!("{reference}\n"))?,
             Err(status) if args.force && status.code() == Code::NotFound => {}
-            Err(status) => return Err(refused(status)),
+            Err(status) => failures.add(refused(status)),
         }
     }
-    Ok(())
+    failures.end()
 }

@@ -5,9 +5,11 @@
 use super::Client;
 use crate::{
     complete::{Names, names},
+    connect::Connection,
+    failure::Failures,
     output::{inspected, print},
     verb::{now, service::InspectFormat},
-    view::node::{json, pretty},
+    view::node::{Summary, json, pretty},
     wire::{node_summary, refused},
 };
 use anyhow::{Context, Result};
@@ -34,21 +36,23 @@ pub(crate) struct InspectArgs {
 
 pub(crate) async fn run(client: &Client, args: InspectArgs) -> Result<()> {
     let connection = client.connect().await?;
-    let mut found = Vec::new();
+    let (mut found, mut failures) = (Vec::new(), Failures::default());
     for reference in args.nodes {
-        let request = v1::GetNodeRequest { reference };
-        let answer = connection
-            .control()
-            .get_node(request)
-            .await
-            .map_err(refused)?
-            .into_inner();
-        found.push(node_summary(answer.node.context("the manager sent no node")?)?);
+        found.extend(failures.sort(find(&connection, reference).await));
     }
     if args.pretty {
         let texts: Vec<_> = found.iter().map(|summary| pretty(summary, now())).collect();
-        return print(&texts.join("\n"));
+        print(&texts.join("\n"))?;
+    } else {
+        let values: Vec<_> = found.iter().map(json).collect();
+        print(&inspected(&values, args.format.0.as_ref())?)?;
     }
-    let values: Vec<_> = found.iter().map(json).collect();
-    print(&inspected(&values, args.format.0.as_ref())?)
+    failures.end()
+}
+
+async fn find(connection: &Connection, reference: String) -> Result<Summary> {
+    let request = v1::GetNodeRequest { reference };
+    let answer = connection.control().get_node(request).await;
+    let found = answer.map_err(refused)?.into_inner().node;
+    node_summary(found.context("the manager sent no node")?)
 }

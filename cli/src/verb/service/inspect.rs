@@ -5,9 +5,11 @@
 use super::Client;
 use crate::{
     complete::{Names, names},
+    connect::Connection,
+    failure::Failures,
     output::{Template, inspected, print},
     verb::now,
-    view::service::{json, pretty},
+    view::service::{Summary, json, pretty},
     wire::{refused, service_summary},
 };
 use anyhow::{Context, Result};
@@ -49,23 +51,23 @@ impl std::str::FromStr for InspectFormat {
 
 pub(crate) async fn run(client: &Client, args: InspectArgs) -> Result<()> {
     let connection = client.connect().await?;
-    let mut found = Vec::new();
+    let (mut found, mut failures) = (Vec::new(), Failures::default());
     for reference in args.services {
-        let request = v1::GetServiceRequest { reference };
-        let answer = connection
-            .control()
-            .get_service(request)
-            .await
-            .map_err(refused)?
-            .into_inner();
-        found.push(service_summary(
-            answer.service.context("the manager sent no service")?,
-        )?);
+        found.extend(failures.sort(find(&connection, reference).await));
     }
     if args.pretty {
         let texts: Vec<_> = found.iter().map(|summary| pretty(summary, now())).collect();
-        return print(&texts.join("\n"));
+        print(&texts.join("\n"))?;
+    } else {
+        let values: Vec<_> = found.iter().map(json).collect();
+        print(&inspected(&values, args.format.0.as_ref())?)?;
     }
-    let values: Vec<_> = found.iter().map(json).collect();
-    print(&inspected(&values, args.format.0.as_ref())?)
+    failures.end()
+}
+
+async fn find(connection: &Connection, reference: String) -> Result<Summary> {
+    let request = v1::GetServiceRequest { reference };
+    let answer = connection.control().get_service(request).await;
+    let found = answer.map_err(refused)?.into_inner().service;
+    service_summary(found.context("the manager sent no service")?)
 }

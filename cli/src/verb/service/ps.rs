@@ -6,6 +6,7 @@ use super::Client;
 use crate::{
     complete::{Names, names},
     connect::Connection,
+    failure::Failures,
     filter::FilterArgs,
     output::{ListArgs, print},
     verb::now,
@@ -44,15 +45,17 @@ const FILTERS: &[&str] = &["current-state", "desired-state", "id", "name", "node
 pub(crate) async fn run(client: &Client, args: PsArgs) -> Result<()> {
     args.show.check()?;
     let connection = client.connect().await?;
-    let mut tasks = Vec::new();
+    let (mut tasks, mut failures) = (Vec::new(), Failures::default());
     for service in args.services {
         let request = v1::ListTasksRequest {
             service,
             ..v1::ListTasksRequest::default()
         };
-        tasks.extend(list_tasks(&connection, request).await?);
+        let listed = failures.sort(list_tasks(&connection, request).await);
+        tasks.extend(listed.into_iter().flatten());
     }
-    args.show.show(tasks)
+    args.show.show(tasks)?;
+    failures.end()
 }
 
 pub(crate) async fn list_tasks(

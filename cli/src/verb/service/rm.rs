@@ -6,6 +6,7 @@ use super::Client;
 use crate::{
     complete::{Names, names},
     connect::Connection,
+    failure::Failures,
     output::print,
     progress::{GoneArgs, until_gone},
     verb::request_id,
@@ -25,7 +26,7 @@ pub(crate) struct RmArgs {
 
 pub(crate) async fn run(client: &Client, args: RmArgs) -> Result<()> {
     let connection = client.connect().await?;
-    let mut failed = None;
+    let mut failures = Failures::default();
     let mut removed = Vec::new();
     for reference in args.services {
         let request = v1::RemoveServiceRequest {
@@ -44,15 +45,11 @@ pub(crate) async fn run(client: &Client, args: RmArgs) -> Result<()> {
                 removed.extend(id);
                 print(&format!("{reference}\n"))?;
             }
-            Err(status) => {
-                if let Some(earlier) = failed.replace(refused(status)) {
-                    crate::output::note(&format!("shoal: {earlier}"));
-                }
-            }
+            Err(status) => failures.add(refused(status)),
         }
     }
-    until_gone(&connection, removed).await?;
-    failed.map_or(Ok(()), Err)
+    failures.sort(until_gone(&connection, removed).await);
+    failures.end()
 }
 
 /// An unknown service is refused by its removal.

@@ -6,6 +6,7 @@ use super::Client;
 use crate::{
     complete::{Names, names},
     connect::Connection,
+    failure::Failures,
     output::print,
     progress::{GoneArgs, until_gone},
     verb::request_id,
@@ -25,29 +26,33 @@ pub(crate) struct RmArgs {
 
 pub(crate) async fn run(client: &Client, args: RmArgs) -> Result<()> {
     let connection = client.connect().await?;
+    let mut failures = Failures::default();
     let mut removed = Vec::new();
     for reference in args.stacks {
         // Asked before: removed services are known by their ids only.
-        if !args.gone.detach {
-            removed.extend(services_of(&connection, &reference).await);
-        }
+        let ids = if args.gone.detach {
+            Vec::new()
+        } else {
+            services_of(&connection, &reference).await
+        };
         let request = v1::RemoveStackRequest {
             reference,
             request_id: request_id(),
         };
-        let done = connection
-            .control()
-            .remove_stack(request)
-            .await
-            .map_err(refused)?
-            .into_inner();
+        let answer = connection.control().remove_stack(request).await;
+        let Some(done) = failures.sort(answer.map_err(refused)) else {
+            continue;
+        };
+        let done = done.into_inner();
+        removed.extend(ids);
         let services = done.services.iter().map(|name| ("service", name));
         let networks = done.networks.iter().map(|name| ("network", name));
         let lines = services.chain(networks);
         let lines = lines.map(|(kind, name)| format!("Removing {kind} {name}\n"));
         print(&lines.collect::<String>())?;
     }
-    until_gone(&connection, removed).await
+    failures.sort(until_gone(&connection, removed).await);
+    failures.end()
 }
 
 /// An unknown stack is refused by its removal.

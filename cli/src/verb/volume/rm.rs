@@ -5,6 +5,7 @@
 use super::Client;
 use crate::{
     complete::{Names, names},
+    failure::Failures,
     output::print,
     wire::refused,
 };
@@ -22,13 +23,16 @@ pub(crate) struct RmArgs {
 
 pub(crate) async fn run(client: &Client, args: RmArgs) -> Result<()> {
     let connection = client.connect().await?;
+    let mut failures = Failures::default();
     for name in args.volumes {
         let request = v1::VolumeRemoveRequest {
             name: name.clone(),
             force: args.force,
         };
-        connection.local().volume_remove(request).await.map_err(refused)?;
-        print(&format!("{name}\n"))?;
+        match connection.local().volume_remove(request).await {
+            Ok(_) => print(&format!("{name}\n"))?,
+            Err(status) => failures.add(refused(status)),
+        }
     }
-    Ok(())
+    failures.end()
 }
