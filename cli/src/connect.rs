@@ -245,16 +245,17 @@ fn explain(path: &Path, error: &io::Error) -> anyhow::Error {
     match error.kind() {
         io::ErrorKind::NotFound => hinted(
             format!("no daemon serves {shown}: there is no such socket"),
-            "Start a one-node cluster on this machine with `shoal dev up`, start an installed daemon with \
-             `systemctl start shoald`,\nor name another daemon with --host or SHOAL_HOST.",
+            "Start a one-node cluster on this machine with `shoal dev up`, or the daemon of a server, `shoald`;\n\
+             or name another daemon with --host or SHOAL_HOST.",
         ),
         io::ErrorKind::ConnectionRefused => hinted(
             format!("nobody answers on {shown}: the daemon that made the socket is gone"),
-            "Start it again with `shoal dev up` or `systemctl start shoald`. Its containers went on without it.",
+            "Start it again as it was started: `shoal dev up` or `shoald`. Its containers went on without it.",
         ),
         io::ErrorKind::PermissionDenied => hinted(
             format!("you may not use {shown}"),
-            "Run the command as root (sudo), or join the group shoal: `usermod -aG shoal $USER`, then log in again.",
+            "Run the command as root (sudo), or let the group shoal use it: as root `groupadd -f shoal` and \
+             `usermod -aG shoal USER`;\nthen start the daemon again, which gives its socket to that group, and log in again.",
         ),
         _ => hinted(format!("cannot connect to {shown}: {error}"), ""),
     }
@@ -292,7 +293,8 @@ mod tests {
         for (kind, expect) in [
             (io::ErrorKind::NotFound, "shoal dev up"),
             (io::ErrorKind::ConnectionRefused, "went on without it"),
-            (io::ErrorKind::PermissionDenied, "sudo"),
+            // The group is not made by anybody else.
+            (io::ErrorKind::PermissionDenied, "groupadd -f shoal"),
         ] {
             let said = explain(Path::new("/run/shoal/shoal.sock"), &kind.into()).to_string();
             assert!(
