@@ -5,6 +5,7 @@
 use super::Client;
 use crate::{
     connect::Connection,
+    filter::FilterArgs,
     output::{ListArgs, print},
     verb::now,
     view::stack::listing,
@@ -16,12 +17,16 @@ use shoal_api::v1;
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct LsArgs {
     #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
     list: ListArgs,
 }
 
 pub(crate) async fn run(client: &Client, args: LsArgs) -> Result<()> {
+    args.filter.check(&["name"])?;
     let connection = client.connect().await?;
-    let stacks = list_stacks(&connection).await?;
+    let mut stacks = list_stacks(&connection).await?;
+    stacks.retain(|stack| args.filter.pass(|_, value| stack.name.contains(value)));
     print(&listing(&stacks, now()).render(&args.list)?)
 }
 
