@@ -34,9 +34,18 @@ pub(crate) struct ComposeArgs {
     strict: bool,
 }
 
+/// What the stack is called.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Name<'a> {
+    /// It wins over the files' own.
+    pub(crate) given: Option<&'a str>,
+    /// Where neither says.
+    pub(crate) otherwise: Option<&'a str>,
+}
+
 impl ComposeArgs {
     /// Reads the files; messages have been printed when this returns.
-    pub(crate) fn load(&self, name: Option<&str>, skip_interpolation: bool) -> Result<Loaded> {
+    pub(crate) fn load(&self, name: Name<'_>, skip_interpolation: bool) -> Result<Loaded> {
         let paths = if self.files.is_empty() {
             default_files()?
         } else {
@@ -65,7 +74,8 @@ impl ComposeArgs {
         let options = Options {
             files,
             project_dir,
-            name: name.map(str::to_owned),
+            name: name.given.map(str::to_owned),
+            name_otherwise: name.otherwise.map(str::to_owned),
             // A variable that is no text cannot be put into a text.
             environment: env::vars_os()
                 .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))

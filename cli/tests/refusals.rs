@@ -74,6 +74,7 @@ fn usage_errors_exit_with_2() {
             "the node's own end",
         ),
         (&["network", "prune"], "--force"),
+        (&["stack", "ls", "--filter", "label=x"], "expected one of name"),
         (
             &["-H", "http://x", "ps"],
             "expected unix:///path or tcp://host:port",
@@ -104,6 +105,20 @@ fn compose_files_are_judged_without_a_daemon() {
         String::from_utf8_lossy(&output.stdout),
         "services:\n  web:\n    image: \"web:7\"\n    network_mode: host\n".replace("\"web:7\"", "web:7")
     );
+    let named =
+        "name: shop\nservices:\n  web:\n    image: web:$COMPOSE_PROJECT_NAME\n    network_mode: host\n";
+    std::fs::write(path.join("named.yaml"), named).unwrap();
+    for (words, expect) in [
+        (&["shop"][..], "web:shop"),
+        (&[], "web:shop"),
+        (&["app"], "web:app"),
+    ] {
+        let words = ["stack", "config", "-c", "named.yaml"].iter().chain(words);
+        let output = shoal(path, &words.copied().collect::<Vec<_>>());
+        check(&output, 0, &[]);
+        let shown = String::from_utf8_lossy(&output.stdout);
+        assert!(shown.contains(expect), "{shown}");
+    }
     std::fs::write(path.join("bad.yaml"), "services:\n  web: {imgae: x}\n").unwrap();
     check(
         &shoal(path, &["stack", "deploy", "-c", "bad.yaml", "app"]),

@@ -14,7 +14,7 @@ use crate::{
     render::render,
     report::{Diagnostic, Report},
     service::{self, Scope},
-    tree::{At, Node, Value},
+    tree::{At, Directive, Node, Value},
 };
 use shoal_core::model::StackSpec;
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,8 +48,10 @@ pub struct Options {
     pub files: Vec<SourceFile>,
     /// Absolute; relative paths of the files start here.
     pub project_dir: String,
-    /// The stack's name; absent, the file's `name` counts.
+    /// The stack's name; absent, the files' `name` counts.
     pub name: Option<String>,
+    /// The stack's name where neither says one.
+    pub name_otherwise: Option<String>,
     /// The caller's environment: it wins over env files.
     pub environment: BTreeMap<String, String>,
     /// Files of variables; absent: `.env` in the project directory, if it is there.
@@ -162,20 +164,17 @@ fn merged(
     environment: &BTreeMap<String, String>,
     reader: &mut Reader<'_>,
 ) -> Option<Node> {
+    let trees: Vec<Node> = options
+        .files
+        .iter()
+        .filter_map(|file| parsed(file, reader))
+        .collect();
+    let project = project_name(options, environment, &trees);
     let mut merged: Option<Node> = None;
-    let project = options.name.clone().unwrap_or_default();
-    for file in &options.files {
-        let number = whole_file(reader, &file.name).file;
-        let mut tree = match parse(number, &file.text) {
-            Ok(tree) => tree,
-            Err(error) => {
-                reader.report.error(error.at, "", error.message);
-                continue;
-            }
-        };
+    for mut tree in trees {
         if !options.skip_interpolation {
             let lookup = |name: &str| match environment.get(name) {
-                None if name == "COMPOSE_PROJECT_NAME" && !project.is_empty() => Some(project.clone()),
+                None if name == PROJECT_NAME => project.clone(),
                 value => value.cloned(),
             };
             let mut substitution = Substitution {
@@ -194,6 +193,39 @@ fn merged(
         merge::drop_resets(tree);
     }
     merged
+}
+
+fn parsed(file: &SourceFile, reader: &mut Reader<'_>) -> Option<Node> {
+    let number = whole_file(reader, &file.name).file;
+    match parse(number, &file.text) {
+        Ok(tree) => Some(tree),
+        Err(error) => {
+            reader.report.error(error.at, "", error.message);
+            None
+        }
+    }
+}
+
+/// The variable that holds the stack's name, for the rest of the files.
+const PROJECT_NAME: &str = "COMPOSE_PROJECT_NAME";
+
+/// The name before the files are merged, of which the last one's counts. What is wrong with it is said later, where it is
+/// read in its turn.
+fn project_name(options: &Options, environment: &BTreeMap<String, String>, trees: &[Node]) -> Option<String> {
+    let lookup = |name: &str| environment.get(name).cloned();
+    let written = || {
+        let mut names = trees.iter().rev().filter_map(|tree| tree.get("name"));
+        let name = names.find(|name| !name.is_null() || name.directive == Directive::Reset)?;
+        match &name.value {
+            Value::Scalar(scalar) if name.directive != Directive::Reset => {
+                interpolate(&scalar.text, &lookup).ok()
+            }
+            Value::Scalar(_) | Value::Sequence(_) | Value::Mapping(_) => None,
+        }
+    };
+    let name = options.name.clone().or_else(|| Some(written()?.text));
+    name.filter(|name| !name.is_empty())
+        .or_else(|| options.name_otherwise.clone())
 }
 
 /// Most bytes that variables may add to one file: a large variable named often ends in an error.
@@ -321,10 +353,12 @@ fn stack_name(
     root: &Field<'_>,
     reader: &mut Reader<'_>,
 ) -> Option<String> {
-    let (name, field) = match (&options.name, named) {
-        (Some(name), _) => (name.clone(), root),
-        (None, Some(field)) => (reader.text(field)?, field),
-        (None, None) => {
+    // With its variables left as they stand it is no name yet.
+    let named = named.filter(|_| !options.skip_interpolation || options.name_otherwise.is_none());
+    let (name, field) = match (&options.name, named, &options.name_otherwise) {
+        (Some(name), _, _) | (None, None, Some(name)) => (name.clone(), root),
+        (None, Some(field), _) => (reader.text(field)?, field),
+        (None, None, None) => {
             reader.error(
                 root,
                 "the stack has no name: give one, or write `name:` in the file",

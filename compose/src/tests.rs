@@ -159,6 +159,46 @@ fn strict_makes_warnings_errors() {
 }
 
 #[test]
+fn the_stacks_name_is_known_to_the_files() {
+    let image = "services: {web: {image: \"i:$COMPOSE_PROJECT_NAME\", network_mode: host}}\n";
+    let check = |given: Option<&str>, otherwise: Option<&str>, names: &[&str], expect: &str| {
+        let texts = names.iter().enumerate().map(|(index, name)| {
+            let text = format!("{name}{}", if index == 0 { image } else { "" });
+            (format!("{index}.yaml"), text)
+        });
+        let options = Options {
+            name: given.map(str::to_owned),
+            name_otherwise: otherwise.map(str::to_owned),
+            ..options("any", texts.collect())
+        };
+        let loaded = load(&options, &mut files());
+        let shown = match &loaded.stack {
+            Some(stack) => format!("{} {}", stack.name, stack.services["web"].task.container.image),
+            None => loaded.diagnostics[0].message.clone(),
+        };
+        assert_eq!(shown, expect, "{given:?} {otherwise:?} {names:?}");
+    };
+    check(None, None, &["name: shop\n"], "shop i:shop");
+    check(None, Some("stack"), &["name: shop\n"], "shop i:shop");
+    check(Some("app"), Some("stack"), &["name: shop\n"], "app i:app");
+    check(None, Some("stack"), &[""], "stack i:stack");
+    check(
+        None,
+        None,
+        &["name: shop-$FROM_CALLER\n"],
+        "shop-caller i:shop-caller",
+    );
+    check(None, None, &["name: shop\n", "name: two\n"], "two i:two");
+    check(None, None, &["name: shop\n", "name:\n"], "shop i:shop");
+    check(
+        None,
+        Some("stack"),
+        &["name: shop\n", "name: !reset\n"],
+        "stack i:stack",
+    );
+}
+
+#[test]
 fn profiles_and_env_files_are_chosen_by_the_caller() {
     let text = "services: {a: {image: x, network_mode: host}, b: {image: \"$TAG\", network_mode: host, profiles: [p]}}";
     let texts = vec![("compose.yaml".to_owned(), text.to_owned())];

@@ -28,7 +28,7 @@ pub(crate) struct CreateArgs {
     /// No way out
     #[arg(long)]
     internal: bool,
-    /// Containers that are no service's may join
+    /// Kept and shown: `shoal run` joins any network, since it starts a service
     #[arg(long)]
     attachable: bool,
     /// Members have IPv6 addresses too (default true)

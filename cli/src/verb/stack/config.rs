@@ -2,7 +2,10 @@
 //!
 //! Shows what a deploy would read, with every message that it would give.
 
-use crate::{compose_files::ComposeArgs, output::print};
+use crate::{
+    compose_files::{ComposeArgs, Name},
+    output::print,
+};
 use anyhow::Result;
 
 #[derive(Clone, Debug, clap::Args)]
@@ -16,11 +19,15 @@ pub(crate) struct ConfigArgs {
     #[arg(short, long)]
     quiet: bool,
     /// The stack's name (the file's `name` if not given)
-    #[arg(default_value = "stack", hide_default_value = true)]
-    stack: String,
+    stack: Option<String>,
 }
 
 pub(crate) fn run(args: &ConfigArgs) -> Result<()> {
-    let loaded = args.compose.load(Some(&args.stack), args.skip_interpolation)?;
+    // A file can be looked at without a name.
+    let name = Name {
+        given: args.stack.as_deref(),
+        otherwise: Some("stack"),
+    };
+    let loaded = args.compose.load(name, args.skip_interpolation)?;
     if args.quiet { Ok(()) } else { print(&loaded.merged) }
 }

@@ -5,7 +5,7 @@
 use super::Client;
 use crate::{
     complete::{Names, names},
-    compose_files::ComposeArgs,
+    compose_files::{ComposeArgs, Name},
     failure::usage,
     output::print,
     verb::{
@@ -45,7 +45,11 @@ pub(crate) async fn run(client: &Client, args: DeployArgs) -> Result<()> {
             "--with-registry-auth: credentials for registries are not built yet; load private images",
         ));
     }
-    let loaded = args.compose.load(args.stack.as_deref(), false)?;
+    let name = Name {
+        given: args.stack.as_deref(),
+        otherwise: None,
+    };
+    let loaded = args.compose.load(name, false)?;
     let spec = loaded.stack.context("the compose file gave no stack")?;
     let connection = client.connect().await?;
     let request = v1::DeployStackRequest {
