@@ -20,7 +20,7 @@ use tokio::{io::AsyncReadExt, sync::mpsc};
 use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tonic::Status;
 
-/// So many SIGINT or SIGTERM end the client, whatever the program makes of them; as Docker's.
+/// So many requests to end (SIGINT, SIGTERM, SIGHUP) end the client, whatever the program makes of them; as Docker's.
 const INSISTENCE: usize = 3;
 
 /// What of the caller's side takes part.
@@ -202,13 +202,15 @@ async fn stdin(
 #[cfg(unix)]
 async fn signals(sender: mpsc::Sender<v1::ExecRequest>, tty: bool) {
     use tokio::signal::unix::{SignalKind, signal};
-    let kinds = [
+    let mut kinds = vec![
         SignalKind::window_change(),
         SignalKind::interrupt(),
         SignalKind::terminate(),
-        SignalKind::hangup(),
         SignalKind::quit(),
     ];
+    if !crate::signals::outlives_terminal() {
+        kinds.push(SignalKind::hangup());
+    }
     let mut streams = Vec::new();
     for kind in kinds {
         let Ok(stream) = signal(kind) else { continue };

@@ -23,10 +23,19 @@ pub(crate) struct DownArgs {
 pub(crate) async fn run(args: DownArgs) -> Result<()> {
     demand_root("shoal dev down")?;
     let folders = args.folders.absolute()?;
-    end(&folders, args.purge).await
+    end(&folders, args.purge, Group::Terminal).await
 }
 
-pub(super) async fn end(folders: &Folders, purge: bool) -> Result<()> {
+/// Who hears what the terminal says to the clean-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Group {
+    /// The clean-up as well: an interrupt ends it.
+    Terminal,
+    /// It is the answer to an interrupt or to the end of the terminal, and is not ended by it.
+    Own,
+}
+
+pub(super) async fn end(folders: &Folders, purge: bool, group: Group) -> Result<()> {
     if !folders.state_dir.exists() && !folders.run_dir.exists() {
         note("There is no cluster to end.");
         return Ok(());
@@ -35,8 +44,9 @@ pub(super) async fn end(folders: &Folders, purge: bool) -> Result<()> {
         daemon::end(pid).await?;
     }
     let mut command = Command::new(shoald()?);
+    // As it was started: the settings of an installed daemon are another's.
     command
-        .arg("down")
+        .args(["--dev", "down"])
         .arg("--state-dir")
         .arg(&folders.state_dir)
         .arg("--run-dir")
@@ -44,6 +54,9 @@ pub(super) async fn end(folders: &Folders, purge: bool) -> Result<()> {
         .stdin(Stdio::null());
     if purge {
         command.arg("--purge");
+    }
+    if group == Group::Own {
+        apart(&mut command);
     }
     // The steps are of no interest here, only what goes wrong.
     if std::env::var_os(LOG).is_none() {
@@ -63,3 +76,11 @@ pub(super) async fn end(folders: &Folders, purge: bool) -> Result<()> {
     });
     Ok(())
 }
+
+#[cfg(unix)]
+fn apart(command: &mut Command) {
+    std::os::unix::process::CommandExt::process_group(command, 0);
+}
+
+#[cfg(not(unix))]
+fn apart(_command: &mut Command) {}

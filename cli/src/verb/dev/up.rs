@@ -2,11 +2,12 @@
 //!
 //! A daemon that runs already is waited for; one that does not come up is explained by its log's end.
 
-use super::{Client, Folders, daemon, demand_root, log_tail};
+use super::{Client, Folders, daemon, demand_root, down::Group, log_tail};
 use crate::{
     connect::{Connection, Host},
     failure::{Exit, hinted},
     output::note,
+    signals::Endings,
     verb::cluster::{PoolArgs, pools, pools_text},
     wire::refused,
 };
@@ -26,6 +27,18 @@ pub(crate) struct UpArgs {
     folders: Folders,
     #[command(flatten)]
     pools: PoolArgs,
+    /// Port of this machine that containers may reach under host-gateway; may be repeated
+    #[arg(long, value_name = "PORT[/tcp|/udp]", value_delimiter = ',')]
+    open_host_port: Vec<String>,
+}
+
+impl UpArgs {
+    /// What the daemon is told of it.
+    fn flags(&self) -> Vec<String> {
+        let ports = self.open_host_port.iter();
+        let ports = ports.map(|port| format!("--open-host-port={port}"));
+        self.pools.flags().into_iter().chain(ports).collect()
+    }
 }
 
 /// Longest time to wait for a daemon to serve: it recovers its log first.
@@ -35,36 +48,88 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 pub(crate) async fn run(client: &Client, args: UpArgs) -> Result<()> {
     demand_root("shoal dev up")?;
-    let folders = args.folders.absolute()?;
+    let folders = args.folders.clone().absolute()?;
     // One that was killed a moment ago may still be on its way out: then another is started.
     while let Some(pid) = daemon::running(&folders) {
         if wait_for_other(&folders, pid).await? {
             note(&format!("The cluster runs already (shoald, process {pid})."));
             say_where(client, &folders);
+            if !args.open_host_port.is_empty() {
+                note(
+                    "--open-host-port counts where the daemon is started: `shoal dev down`, then `dev up` with it.",
+                );
+            }
             say_pools(&folders, &args.pools).await?;
             return Ok(());
         }
     }
-    let log = folders.log();
-    let logged = std::fs::metadata(&log).map_or(0, |found| found.len());
-    let mut child = daemon::start(&folders, args.pools.flags(), args.detach)?;
-    if let Err(error) = wait_until_ready(&folders, Some(&mut child)).await {
-        if !args.detach {
-            return Err(error);
-        }
-        let said = log_tail(&log, logged);
-        return Err(hinted(
-            format!("{error}\n{said}"),
-            format!("The whole log is {}.", log.display()),
-        ));
-    }
-    note("The cluster is up: one node, manager and worker, on this machine only.");
-    say_where(client, &folders);
-    say_pools(&folders, &args.pools).await?;
+    let up = Up {
+        client,
+        folders: &folders,
+        args: &args,
+    };
     if args.detach {
-        Ok(())
+        up.in_background().await
     } else {
-        stay(&folders, child).await
+        up.in_foreground().await
+    }
+}
+
+/// A daemon that is to be started.
+struct Up<'a> {
+    client: &'a Client,
+    folders: &'a Folders,
+    args: &'a UpArgs,
+}
+
+impl Up<'_> {
+    async fn in_background(&self) -> Result<()> {
+        let log = self.folders.log();
+        let logged = std::fs::metadata(&log).map_or(0, |found| found.len());
+        let mut child = daemon::start(self.folders, self.args.flags(), true)?;
+        if let Err(error) = wait_until_ready(self.folders, Some(&mut child)).await {
+            let said = log_tail(&log, logged);
+            return Err(hinted(
+                format!("{error}\n{said}"),
+                format!("The whole log is {}.", log.display()),
+            ));
+        }
+        self.say().await;
+        Ok(())
+    }
+
+    /// Until it is told to end, which ends the cluster as `dev down` does. It is heard from before the daemon is
+    /// there: nobody else would end that.
+    async fn in_foreground(&self) -> Result<()> {
+        let mut endings = Endings::listen()?;
+        let mut child = daemon::start(self.folders, self.args.flags(), false)?;
+        let serves = async {
+            wait_until_ready(self.folders, Some(&mut child)).await?;
+            self.say().await;
+            anyhow::Ok(())
+        };
+        let unfinished = tokio::select! {
+            served = serves => {
+                served?;
+                None
+            }
+            exit = endings.next() => Some(exit),
+        };
+        if let Some(exit) = unfinished {
+            note("Interrupted before the cluster was up.");
+            end(self.folders, child).await?;
+            return Err(exit.into());
+        }
+        stay(self.folders, child, endings).await
+    }
+
+    async fn say(&self) {
+        note("The cluster is up: one node, manager and worker, on this machine only.");
+        say_where(self.client, self.folders);
+        // The daemon serves all the same, and would be left to itself.
+        if let Err(error) = say_pools(self.folders, &self.args.pools).await {
+            note(&format!("shoal: {error}"));
+        }
     }
 }
 
@@ -153,8 +218,7 @@ async fn status(host: &Host) -> Result<v1::StatusResponse> {
     Ok(answer.into_inner())
 }
 
-/// In the foreground: until interrupted, which ends the cluster as `dev down` does.
-async fn stay(folders: &Folders, mut child: Child) -> Result<()> {
+async fn stay(folders: &Folders, mut child: Child, mut endings: Endings) -> Result<()> {
     note("Interrupt (Ctrl-C) ends it, containers included.");
     let ended = async {
         loop {
@@ -164,12 +228,28 @@ async fn stay(folders: &Folders, mut child: Child) -> Result<()> {
             }
         }
     };
-    tokio::select! {
-        ended = ended => {
+    let status = tokio::select! {
+        ended = ended => Some(ended),
+        _ = endings.next() => None,
+    };
+    match status {
+        Some(ended) => {
             let status = ended.context("cannot wait for the daemon")?;
-            note(&format!("shoal: the daemon ended ({}). Its containers go on: `shoal dev up` takes them up again.", status.map(|s| s.to_string()).unwrap_or_default()));
+            note(&format!(
+                "shoal: the daemon ended ({}). Its containers go on: `shoal dev up` takes them up again.",
+                status.map(|s| s.to_string()).unwrap_or_default()
+            ));
             Err(Exit(1).into())
         }
-        _ = tokio::signal::ctrl_c() => super::down::end(folders, false).await,
+        None => end(folders, child).await,
     }
+}
+
+/// The daemon first, which may not have said yet who it is.
+async fn end(folders: &Folders, mut child: Child) -> Result<()> {
+    if child.try_wait().context("cannot look at the daemon")?.is_none() {
+        daemon::end(child.id()).await?;
+        child.wait().context("cannot wait for the daemon")?;
+    }
+    super::down::end(folders, false, Group::Own).await
 }
