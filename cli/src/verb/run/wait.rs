@@ -2,6 +2,7 @@
 //!
 //! What stands in the way is said when it lasts; a task that ended before says why.
 
+use super::waiting::{Teller, Waiting};
 use crate::{
     connect::Connection,
     failure::Exit,
@@ -12,13 +13,9 @@ use crate::{
 };
 use anyhow::{Result, bail};
 use shoal_api::v1;
-use shoal_core::model::{Task, TaskState, Wait};
-use std::time::Duration;
+use shoal_core::model::{Task, TaskState};
 use tokio::time::Instant;
 use tokio_stream::StreamExt;
-
-/// A wait that lasts longer is something that the caller wants to know.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// As Docker's: the container was never run, or its program could not be.
 const NOT_RUN: u8 = 125;
@@ -67,18 +64,14 @@ async fn until(connection: &Connection, service: &str, reached: impl Fn(&Task) -
         .map_err(refused)?
         .into_inner();
     let mut found = Found::default();
-    let (mut waits, mut told): (Option<Wait>, bool) = (None, false);
-    let said = tokio::time::sleep(PATIENCE);
-    tokio::pin!(said);
+    let mut waiting = Waiting::default();
+    let mut teller = Teller::default();
     let mut endings = Endings::listen()?;
     loop {
         let response = tokio::select! {
             response = events.next() => response,
-            () = &mut said, if !told => {
-                told = true;
-                if let Some(wait) = &waits {
-                    note(&format!("Waiting: {}: {}", wait.code.name(), wait.detail));
-                }
+            () = waiting.lasts() => {
+                teller.tell(waiting.told());
                 continue;
             }
             // There is no program yet that could be told.
@@ -92,10 +85,8 @@ async fn until(connection: &Connection, service: &str, reached: impl Fn(&Task) -
             if reached(&task) || task.status.state.is_terminal() {
                 return Ok(Outcome::There(task));
             }
-            if waits.as_ref().map(|wait| wait.code) != task.wait.as_ref().map(|wait| wait.code) {
-                said.as_mut().reset(Instant::now() + PATIENCE);
-                told = false;
-                waits = task.wait;
+            if waiting.take(task.wait, Instant::now()) {
+                teller.tell(waiting.told());
             }
         }
         if found.is_gone() {
