@@ -207,7 +207,7 @@ async fn logs_that_are_not_there_and_logs_that_are_forgotten() {
     assert_eq!(texts(&logs, query(Some(5), None, false)).await.concat(), "");
     writer.write("1\n");
     let id: ContainerId = ID.parse().unwrap();
-    assert_eq!(logs.list().await.unwrap(), [id.clone()]);
+    assert_eq!(logs.list().await.unwrap(), std::slice::from_ref(&id));
     logs.forget(&id).await.unwrap();
     assert_eq!(logs.list().await.unwrap(), []);
     logs.forget(&id).await.unwrap();
