@@ -6,7 +6,10 @@
 use crate::{build::build_hello, command::root};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 mod archive;
 mod debian;
@@ -23,19 +26,25 @@ const APPLETS: [&str; 21] = [
 ];
 
 pub(crate) fn run() -> Result<()> {
+    demo()?;
+    save("web.tar", "shoal-example/web:1", web()?)?;
+    save("redis.tar", "shoal-example/redis:1", redis()?)?;
+    Ok(())
+}
+
+/// The demo's image alone; gives its archive.
+pub(crate) fn demo() -> Result<PathBuf> {
+    save("hello.tar", "hello:1", hello()?)
+}
+
+fn save(name: &str, reference: &str, (config, layer): (Value, Layer)) -> Result<PathBuf> {
     let folder = root().join("target/dist");
     fs::create_dir_all(&folder)?;
-    for (name, reference, (config, layer)) in [
-        ("hello.tar", "hello:1", hello()?),
-        ("web.tar", "shoal-example/web:1", web()?),
-        ("redis.tar", "shoal-example/redis:1", redis()?),
-    ] {
-        let path = folder.join(name);
-        fs::write(&path, saved_image(reference, &config, &layer)?)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        println!("{}", path.display());
-    }
-    Ok(())
+    let path = folder.join(name);
+    fs::write(&path, saved_image(reference, &config, &layer)?)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    println!("{}", path.display());
+    Ok(path)
 }
 
 /// The demo's: its program and nothing else.
