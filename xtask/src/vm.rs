@@ -18,8 +18,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What the tests before a change have for it, from the emulator's start to its end.
-const LONGEST: Duration = Duration::from_secs(180);
+/// What it is to take at most, from the emulator's start to its end, to stay among the tests before every change. More is
+/// said aloud and no failure: emulation is as slow as the machine that emulates.
+const GOAL: Duration = Duration::from_secs(180);
+/// When it is ended: something in it hangs.
+const LONGEST: Duration = Duration::from_secs(600);
 
 /// Where the machine has its part of this tree, which is laid out as it is here.
 const TREE: &str = "opt/shoal";
@@ -224,16 +227,16 @@ fn boot(folder: &Path, kernel: &Path, initial: &Path) -> Result<()> {
     let last = lines.last().context("the machine said nothing")?;
     ensure!(
         took < LONGEST,
-        "the machine was ended after {} s, which is all that the tests before a change have for it; its last words were \
-         {last:?}, and {all}",
+        "the machine was ended after {} s; its last words were {last:?}, and {all}",
         LONGEST.as_secs()
     );
     ended?;
     ensure!(lines.contains(&PASSED), "the smoke test did not pass: {all}");
     println!(
-        "vm: {:.0} s from switching it on to switching it off, at most {} s",
+        "vm: {:.0} s from switching it on to switching it off, {} the {} s that it is to take",
         took.as_secs_f64(),
-        LONGEST.as_secs()
+        if took < GOAL { "within" } else { "MORE than" },
+        GOAL.as_secs()
     );
     Ok(())
 }
