@@ -13,7 +13,7 @@ use crate::{
 };
 use anyhow::{Result, bail};
 use shoal_api::v1;
-use shoal_core::model::{Task, TaskState};
+use shoal_core::model::{Task, TaskState, TaskStatus};
 use tokio::time::Instant;
 use tokio_stream::StreamExt;
 
@@ -33,14 +33,20 @@ pub(super) async fn until_ready(connection: &Connection, service: &str) -> Resul
 
 /// Until the program runs, or has run and ended.
 pub(super) async fn until_started(connection: &Connection, service: &str) -> Result<()> {
-    let started = |task: &Task| task.status.state >= TaskState::Running || task.status.pid.is_some();
+    let started = |task: &Task| task.status.state >= TaskState::Running || has_run(&task.status);
     match until(connection, service, started).await? {
-        Outcome::There(task) if task.status.state.is_terminal() && task.status.started.is_none() => {
+        Outcome::There(task) if task.status.state.is_terminal() && !has_run(&task.status) => {
             Err(not_started(&task))
         }
         Outcome::There(_) => Ok(()),
         Outcome::Removed => bail!("the service was removed before its program was started"),
     }
+}
+
+/// Was there ever a process? One that ends at once may have ended before anybody heard that it ran, and then only its id
+/// says so.
+fn has_run(status: &TaskStatus) -> bool {
+    status.started.is_some() || status.pid.is_some()
 }
 
 enum Outcome {
@@ -146,6 +152,7 @@ fn reason(task: &Task) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use shoal_core::model::{Timestamp, WallTime};
 
     #[test]
     fn a_service_that_is_gone_is_known_once_the_snapshot_is_whole() {
@@ -157,6 +164,25 @@ mod tests {
         assert!(!found.is_gone());
         found.take(Seen::Reset);
         assert!(!found.is_gone(), "a new snapshot follows");
+    }
+
+    #[test]
+    fn what_ended_at_once_has_run() {
+        let ended = |started: Option<Timestamp>, pid: Option<u32>| TaskStatus {
+            state: TaskState::Complete,
+            attempt: 0,
+            message: String::new(),
+            error: None,
+            exit_code: Some(0),
+            container: None,
+            pid,
+            at: Timestamp(1),
+            wall: WallTime(1),
+            started,
+        };
+        assert!(has_run(&ended(Some(Timestamp(1)), None)));
+        assert!(has_run(&ended(None, Some(7))));
+        assert!(!has_run(&ended(None, None)));
     }
 
     #[test]
