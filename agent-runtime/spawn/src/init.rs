@@ -5,7 +5,9 @@
 //! container for it: it goes on from memory.
 
 use std::convert::Infallible;
+use std::os::fd::{AsFd as _, OwnedFd};
 
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus, set_dumpable_behavior};
 
 use crate::failure::{Doing, Failure};
@@ -18,12 +20,18 @@ const NAME: &str = "shoal-init";
 pub(crate) fn split() -> Result<(), Failure> {
     // From here on no signal is lost: what comes before the program is there waits for it.
     sys::block_signals();
+    let (ready, not_yet) = pipe_with(PipeFlags::CLOEXEC).doing("opening a pipe to the init")?;
     let Some(program) = sys::fork().doing("starting the program beside its init")? else {
+        drop(not_yet);
+        // Until then process 1 is still seen as what started the container. If it ends instead, so do we.
+        let _end = rustix::io::read(&ready, &mut [0; 1]);
+        drop(ready);
         lead_group();
         sys::reset_signals();
         return Ok(());
     };
-    match attend(program) {
+    drop(ready);
+    match attend(program, not_yet) {
         Ok(never) => match never {},
         Err(failure) => {
             // Without its init there is no container: the kernel ends the program with us.
@@ -39,12 +47,14 @@ fn lead_group() {
     let _no_terminal = rustix::termios::tcsetpgrp(rustix::stdio::stdin(), rustix::process::getpid());
 }
 
-fn attend(program: Pid) -> Result<Infallible, Failure> {
+/// The program goes on when the pipe's end is closed.
+fn attend(program: Pid, not_yet: OwnedFd) -> Result<Infallible, Failure> {
     // The report pipe among them: the shim hears from the program alone.
-    sys::close_from(3).doing("closing what only the program's start needs")?;
+    sys::close_from_but(3, not_yet.as_fd()).doing("closing what only the program's start needs")?;
     sys::set_command_line(NAME);
     // As if it had been executed: programs write to the streams of process 1 to be heard in the log.
     set_dumpable_behavior(DumpableBehavior::Dumpable).doing("opening up to the program")?;
+    drop(not_yet);
     loop {
         match sys::next_signal() {
             Some(libc::SIGCHLD) => {

@@ -13,8 +13,8 @@ mod process;
 pub(crate) use bpf::attach_device_program;
 pub(crate) use network::raise_loopback;
 pub(crate) use process::{
-    CLONE_PARENT, Program, block_signals, clone_process, close_from, close_on_exec_from, exit, fork, kill,
-    load_seccomp, next_signal, reset_signals, set_command_line, set_rlimit, unshare_mounts,
+    CLONE_PARENT, Program, block_signals, clone_process, close_from_but, close_on_exec_from, exit, fork,
+    kill, load_seccomp, next_signal, reset_signals, set_command_line, set_rlimit, unshare_mounts,
 };
 
 use std::os::fd::{FromRawFd, OwnedFd};

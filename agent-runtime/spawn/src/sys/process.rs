@@ -200,13 +200,19 @@ pub(crate) fn set_rlimit(resource: u32, soft: u64, hard: u64) -> io::Result<()> 
     }
 }
 
-/// Closes every descriptor from this one on, whoever takes it for open: for one that uses none of them any more.
-pub(crate) fn close_from(first: u32) -> io::Result<()> {
-    // SAFETY: its caller goes on with system calls only, and ends without giving up what it owned.
-    match unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
+/// Closes every descriptor from this one on but one, whoever takes it for open: for one that uses none of them any more.
+pub(crate) fn close_from_but(first: u32, kept: BorrowedFd<'_>) -> io::Result<()> {
+    let kept = kept.as_raw_fd().unsigned_abs();
+    for (from, to) in [(first, kept.saturating_sub(1)), (first.max(kept + 1), u32::MAX)] {
+        if from > to {
+            continue;
+        }
+        // SAFETY: its caller goes on with system calls only, and ends without giving up what it owned.
+        if unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
     }
+    Ok(())
 }
 
 /// Marks every descriptor from this one on close-on-exec.
