@@ -37,8 +37,10 @@ impl Typist {
         let settings = host.folder().join("typist.rc");
         fs::write(&settings, format!("PS1='{PROMPT}$?:'\n"))?;
         let shell = format!("bash --noprofile --noediting --rcfile {} -i", settings.display());
-        let mut command: Command = host.command("script");
+        // Who runs the tests in the background may have them ignore what Ctrl-C sends, and the shell would leave it so.
+        let mut command: Command = host.command("env");
         command
+            .args(["--default-signal=INT,QUIT", "script"])
             .args(["--quiet", "--flush", "--command", &shell, "/dev/null"])
             .envs(environment.iter().map(|(name, value)| (*name, value.as_str())))
             .env("TERM", "xterm")
