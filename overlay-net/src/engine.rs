@@ -235,7 +235,7 @@ impl Engine {
             }
         };
         if let Err(error) = undone {
-            tracing::warn!(%id, %error, "what an endpoint that could not be attached has left stays for now");
+            tracing::warn!(%id, %error, "what an endpoint that could not be attached left is not gone yet; looking again");
         }
     }
 
