@@ -4,6 +4,7 @@
 
 use crate::failure::Exit;
 use anyhow::Result;
+use futures::Stream;
 
 /// SIGINT, SIGTERM and the SIGHUP of a terminal that is closed, from now on.
 #[cfg(unix)]
@@ -82,6 +83,15 @@ impl Endings {
             Ok(()) => Exit(130),
             Err(_unheard) => std::future::pending().await,
         }
+    }
+}
+
+impl Endings {
+    /// One after the other, without end.
+    pub(crate) fn into_stream(self) -> impl Stream<Item = Exit> {
+        futures::stream::unfold(self, |mut endings| async {
+            Some((endings.next().await, endings))
+        })
     }
 }
 

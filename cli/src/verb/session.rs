@@ -58,21 +58,31 @@ impl Speaker {
     /// Until the program ends or the caller leaves.
     pub(crate) async fn talk(
         self,
+        incoming: impl Stream<Item = Result<v1::ExecResponse, Status>> + Unpin,
+        caller: Caller,
+    ) -> Result<End> {
+        let endings = Endings::listen()?.into_stream();
+        self.talk_with(incoming, caller, std::pin::pin!(endings)).await
+    }
+
+    /// The same, with whatever asks the client to end.
+    async fn talk_with(
+        self,
         mut incoming: impl Stream<Item = Result<v1::ExecResponse, Status>> + Unpin,
         caller: Caller,
+        mut endings: impl Stream<Item = Exit> + Unpin,
     ) -> Result<End> {
         // Raw only once the program is there: a refusal is printed to a terminal as it was.
         let mut raw = None;
         let (left, mut leaves) = mpsc::channel(1);
         let mut left = Some(left);
         let mut input = None;
-        let mut endings = Endings::listen()?;
         let mut asked = 0;
         let ended = loop {
             let response = tokio::select! {
                 response = incoming.next() => response,
                 Some(()) = leaves.recv() => break Ok(End::Detached),
-                exit = endings.next() => {
+                Some(exit) = endings.next() => {
                     asked += 1;
                     // Before the start nobody else could hear of it.
                     if input.is_none() || asked == INSISTENCE {
@@ -261,7 +271,8 @@ mod tests {
             tokio::task::yield_now().await;
             said.next().map(|next| (next, said))
         });
-        speaker.talk(Box::pin(said), caller).await
+        let endings = futures::stream::pending();
+        speaker.talk_with(Box::pin(said), caller, endings).await
     }
 
     #[tokio::test]
@@ -281,26 +292,34 @@ mod tests {
         assert!(error.to_string().contains("broke off"), "{error}");
     }
 
-    #[cfg(unix)]
     #[tokio::test]
     async fn a_caller_who_insists_leaves_a_program_that_does_not_care() {
-        use rustix::process::{Signal, getpid, kill_process};
         let (speaker, _outgoing) = open(Request::Signal(0)).await.unwrap();
         let caller = Caller {
             interactive: false,
             tty: false,
             detach: None,
         };
+        let (started, starts) = tokio::sync::oneshot::channel();
+        let mut started = Some(started);
         // Whatever it is told, it only writes.
-        let program = futures::stream::unfold(0, |sent| async move {
-            tokio::task::yield_now().await;
-            if sent == 0 {
-                return Some((response(Response::Started(v1::ExecStarted::default())), 1));
-            }
-            kill_process(getpid(), Signal::TERM).unwrap();
-            Some((response(Response::Stderr(Vec::new())), sent + 1))
+        let program = std::iter::from_fn(move || {
+            let response = match started.take() {
+                Some(started) => {
+                    started.send(()).unwrap();
+                    Response::Started(v1::ExecStarted::default())
+                }
+                None => Response::Stderr(Vec::new()),
+            };
+            Some(self::response(response))
         });
-        let ended = speaker.talk(Box::pin(program), caller).await.unwrap();
+        let endings = async move {
+            starts.await.unwrap();
+            futures::stream::iter([Exit(130), Exit(129), Exit(143), Exit(130)])
+        };
+        let endings = Box::pin(futures::FutureExt::flatten_stream(endings));
+        let program = futures::stream::iter(program);
+        let ended = speaker.talk_with(program, caller, endings).await.unwrap();
         assert!(matches!(ended, End::GivenUp(Exit(143))), "{ended:?}");
     }
 }
