@@ -1,8 +1,8 @@
 //! Which nodes are alive: a table in the leader's memory, touched by heartbeats, never replicated.
 //!
 //! A node that misses three heartbeats is down. A new leader, and one whose own loop stood still, starts
-//! every expiry anew with a grace. If more than a third of the nodes fall silent together, the fault is
-//! rather the leader's or the network's: they are called silent, which takes no task from them, and only
+//! every expiry anew with a grace. If more than a third of the nodes fall silent together, or the only one, the fault
+//! is rather the leader's or the network's: they are called silent, which takes no task from them, and only
 //! after a while are they believed dead. Called by the planner, which writes the verdicts.
 
 use crate::model::{NodeId, Timestamp};
@@ -100,7 +100,8 @@ impl Liveness {
         // Those that fell silent together are late by one heartbeat within a period of each other.
         let late = self.before(now.after(period)).len();
         let total = self.expiries.len();
-        let together = late > (total / 3).max(1);
+        // Nobody is left to take over from the last one: its tasks are best where they are.
+        let together = late == total || late > (total / 3).max(1);
         if together || self.paused_since.is_some() {
             let since = *self.paused_since.get_or_insert(now);
             if now < since.after(EVICTION_PAUSE) {
@@ -191,9 +192,24 @@ mod tests {
 
     #[test]
     fn a_new_leader_gives_grace() {
-        let (mut liveness, _) = cluster(1);
+        let (mut liveness, nodes) = cluster(2);
+        hear(&mut liveness, &nodes[1..], 1, 6);
         assert_eq!(liveness.judge(at(5), PERIOD), Verdicts::default());
-        assert_eq!(liveness.judge(at(6), PERIOD).down.len(), 1);
+        assert_eq!(liveness.judge(at(6), PERIOD).down, nodes[..1].to_vec());
+    }
+
+    #[test]
+    fn the_only_node_may_take_its_time() {
+        let (mut liveness, nodes) = cluster(1);
+        assert_eq!(liveness.judge(at(6), PERIOD).silent, nodes);
+        assert_eq!(
+            liveness.judge(at(65), PERIOD),
+            Verdicts {
+                paused: Some((1, 1)),
+                ..Verdicts::default()
+            }
+        );
+        assert_eq!(liveness.judge(at(66), PERIOD).down, nodes);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! for a change, it plans from what it believes and carries that out; told by the kernel that somebody else changed
 //! something, or when the kernel refuses, it looks again and plans from what it sees.
 
+mod absence;
 mod forget;
 mod kernel;
 mod purge;
@@ -16,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub(crate) use absence::take_out;
 pub(crate) use purge::purge;
 pub use status::{HostRoute, NamesState, NetStatus, Problem};
 pub(crate) use status::{REASON_MOST, line};

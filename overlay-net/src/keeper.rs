@@ -172,6 +172,11 @@ fn asker(endpoint: &Endpoint) -> Option<Asker> {
             .iter()
             .map(|attachment| attachment.network.clone())
             .collect(),
+        addresses: endpoint
+            .attachments
+            .iter()
+            .flat_map(|attachment| attachment.addresses.iter())
+            .collect(),
         servers: endpoint.resolver.servers.clone(),
         port: None,
     })

@@ -15,7 +15,7 @@ use crate::desired::{EndpointId, GroupId, Name, NetworkId, PortKey, Revision};
 use crate::namespace::NamespaceId;
 
 /// Of the messages after the first ones.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// The longest frame. A group of 10,000 backends of two families takes a third of it.
 pub const FRAME_MOST: usize = 4 << 20;
 /// What one update is filled up to before the next is begun.
@@ -122,6 +122,8 @@ pub struct Asker {
     pub id: NamespaceId,
     /// Its networks.
     pub networks: Vec<NetworkId>,
+    /// Its addresses in them.
+    pub addresses: Vec<IpAddr>,
     /// Asked instead of the host's resolvers.
     pub servers: Vec<IpAddr>,
     /// The port that it was asked on before, so that who asked there is still answered.

@@ -65,6 +65,7 @@ impl NetConfig {
     fn place(&self) -> Place {
         Place {
             tag: self.tag.clone(),
+            router: self.router(),
             program: self.program.clone(),
             socket: self.run_dir.join("shoal-net.sock"),
             log: self.run_dir.join("shoal-net.log"),

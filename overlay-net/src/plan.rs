@@ -25,7 +25,7 @@ pub use settings::Setting;
 pub(crate) use settings::{of_host as settings_of_host, of_router as settings_of_router};
 
 use crate::desired::{Desired, EndpointId, Tag};
-use crate::nft::{Family, Operation, TableName};
+use crate::nft::{Family, Operation, TableName, TableState};
 use crate::observed::{Observed, Side, Where};
 use crate::rtnl::Request;
 
@@ -87,6 +87,22 @@ pub fn plan(tag: &Tag, desired: &Desired, observed: &Observed, scope: &Scope) ->
     forget(desired, gone, &mut changes);
     endpoints::clear(tag, desired, observed, scope, &mut changes);
     changes
+}
+
+/// The transactions that take backends that are gone out of the router's table of one family, whoever is left in it.
+pub(crate) fn without(
+    tag: &Tag,
+    family: Family,
+    gone: &BTreeSet<IpAddr>,
+    there: &TableState,
+) -> impl Iterator<Item = Vec<(TableName, Operation)>> {
+    let name = table(tag, family);
+    let phases = router::without(tag, family, gone, there);
+    let steps = [phases.make, phases.switch, phases.clear].into_iter();
+    let named = move |operation| (name.clone(), operation);
+    steps
+        .filter(|step| !step.is_empty())
+        .map(move |step| step.into_iter().map(&named).collect())
 }
 
 impl Change {

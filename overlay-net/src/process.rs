@@ -80,6 +80,8 @@ pub(crate) enum Said {
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
     pub(crate) tag: Tag,
+    /// What it is told of besides: the router's namespace.
+    pub(crate) router: PathBuf,
     pub(crate) program: PathBuf,
     pub(crate) socket: PathBuf,
     pub(crate) log: PathBuf,

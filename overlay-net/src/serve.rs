@@ -1,12 +1,13 @@
 //! What `shoal-net` does: names for containers, published ports on the loopback device, ports held against others.
 //!
 //! One thread, one loop: it is told what shall be by one network at a time and goes on without one. The kernel's part
-//! is not its business, nor what the tables mean.
+//! is not its business, nor what the tables mean: but while no network is there, nobody else takes out who is gone.
 
 pub mod answer;
 mod control;
 mod endpoint;
 mod forward;
+mod gone;
 mod handover;
 mod hold;
 mod inside;
@@ -18,9 +19,10 @@ mod udp_proxy;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 use std::ops::Bound;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -33,9 +35,8 @@ use self::forward::Forwarder;
 use self::handover::Item;
 use self::inside::Sockets;
 use self::ports::Ports;
-use crate::desired::{EndpointId, PortKey};
+use crate::desired::{EndpointId, PortKey, Tag};
 use crate::message::{Asker, Reply, Request, Update, VERSION};
-use crate::namespace::NamespaceId;
 use crate::process::{NAME, NAME_OF_OLD};
 
 /// How often it is looked whether containers are gone and ports are free: what a container leaves is kept alive by our
@@ -58,6 +59,15 @@ pub enum Start {
     TakeOver(UnixStream),
 }
 
+/// The kernel's part of the network.
+#[derive(Debug)]
+pub struct Router {
+    /// The mark of this Shoal.
+    pub tag: Tag,
+    /// The file that the router's namespace is mounted on.
+    pub path: PathBuf,
+}
+
 /// Everything that the process has.
 struct Serve {
     shared: Rc<Shared>,
@@ -70,6 +80,9 @@ struct Serve {
     /// Parts of a change that is not whole yet.
     parts: Vec<Update>,
     told: BTreeMap<PortKey, String>,
+    /// Addresses of containers that are gone, until the network says so too or they are taken out without it.
+    gone: BTreeMap<EndpointId, Vec<IpAddr>>,
+    router: Router,
     /// The last container whose way to us was looked after; none begins anew.
     looked_at: Option<EndpointId>,
 }
@@ -82,7 +95,7 @@ enum End {
 }
 
 /// Serves until it is told to end, or a successor took over and all that was under way is done.
-pub async fn run(start: Start) -> io::Result<()> {
+pub async fn run(start: Start, router: Router) -> io::Result<()> {
     let (tell, stop) = watch::channel(false);
     let forwarder = Rc::new(Forwarder::new(Path::new(RESOLV_CONF)));
     let mut serve = Serve {
@@ -93,6 +106,8 @@ pub async fn run(start: Start) -> io::Result<()> {
         ports: Ports::new(stop),
         parts: Vec::new(),
         told: BTreeMap::new(),
+        gone: BTreeMap::new(),
+        router,
         looked_at: None,
     };
     let (listener, predecessor) = match start {
@@ -162,7 +177,7 @@ impl Serve {
                     }
                 },
                 _ = look.tick() => {
-                    self.forget_the_gone();
+                    self.forget_the_gone(control.is_alone());
                     if let Some(reopened) = self.reopen() {
                         control.reply(&reopened).await;
                     }
@@ -221,9 +236,11 @@ impl Serve {
             self.endpoints.retain(|id, _| keep.contains(id));
             self.adopted.retain(|id, _| keep.contains(id));
             self.deaf.retain(|id, _| keep.contains(id));
+            self.gone.clear();
         }
         for (id, asker) in changes {
             self.deaf.remove(&id);
+            self.gone.remove(&id);
             let Some(asker) = asker else {
                 self.endpoints.remove(&id);
                 continue;
@@ -261,20 +278,6 @@ impl Serve {
         let port = endpoint.port();
         self.endpoints.insert(id.clone(), endpoint);
         Ok(port)
-    }
-
-    /// Our sockets are the last thing that a namespace is there for.
-    fn forget_the_gone(&mut self) {
-        let gone = |asker: &Asker| NamespaceId::of(&asker.namespace).map_or(true, |id| id != asker.id);
-        self.endpoints.retain(|id, endpoint| {
-            let gone = gone(&endpoint.asker());
-            if gone {
-                tracing::debug!(%id, "a container is gone");
-            }
-            !gone
-        });
-        self.adopted.retain(|_, (asker, _)| !gone(asker));
-        self.deaf.retain(|_, asker| !gone(asker));
     }
 
     /// Opens sockets that were closed by force again; says which, and on which port they are now.

@@ -1,15 +1,15 @@
 //! `shoal-net`: what of a node's network needs a living process.
 //!
-//! Started by the node's network with a tag, which tells it from others in lists of processes, and a socket as its
-//! standard input: the one that it is told by, or the one that its predecessor hands everything over by. Outlives who
-//! started it.
+//! Started by the node's network with a tag, which tells it from others in lists of processes, the file of the router's
+//! namespace, and a socket as its standard input: the one that it is told by, or the one that its predecessor hands
+//! everything over by. Outlives who started it.
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::ExitCode;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use shoal_overlay_net::serve::{self, Start};
+use shoal_overlay_net::serve::{self, Router, Start};
 use tokio::task::LocalSet;
 
 /// The kernel's next-to-last choice when memory runs out: without it no container finds another.
@@ -38,7 +38,17 @@ fn run() -> io::Result<()> {
     // Without CAP_SYS_RESOURCE it stays as it is.
     let _stays = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     more_descriptors()?;
-    let mut arguments = std::env::args().skip(2);
+    let mut arguments = std::env::args().skip(1);
+    let mut expect = |what| {
+        arguments
+            .next()
+            .ok_or_else(|| io::Error::other(format!("expected {what}")))
+    };
+    let tag = expect("a tag")?.parse().map_err(io::Error::other)?;
+    let router = Router {
+        tag,
+        path: expect("the router's file")?.into(),
+    };
     let socket = take_standard_input()?;
     let start = match arguments.next().as_deref() {
         None => Start::Fresh(socket.into()),
@@ -52,7 +62,7 @@ fn run() -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    LocalSet::new().block_on(&runtime, serve::run(start))
+    LocalSet::new().block_on(&runtime, serve::run(start, router))
 }
 
 /// Each endpoint takes two, each proxied connection and each question that is passed on as well: more than all bounds

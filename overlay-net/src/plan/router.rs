@@ -87,6 +87,17 @@ pub(super) fn plan(
     phases
 }
 
+/// What takes backends that are gone out of a table of which nothing else is known.
+pub(super) fn without(tag: &Tag, family: Family, gone: &BTreeSet<IpAddr>, there: &TableState) -> Phases {
+    let mut phases = Phases::default();
+    let name = table(tag, family).name;
+    for spread in [vips(family), doors(family)] {
+        let keys = slots::without(&spread, gone, there);
+        slots::compare(&spread, &name, &keys, there, &mut phases);
+    }
+    phases
+}
+
 fn gone_from_draining(family: Family, desired: &Desired, there: &TableState, phases: &mut Phases) {
     let Some(set) = there.sets.get(DRAINING).filter(|set| !set.elements.is_empty()) else {
         return;

@@ -5,6 +5,7 @@
 //! place is cleared, each in a transaction of its own: a packet that was being looked at in between found a backend.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::Phases;
 use super::firewall::refuse;
@@ -90,6 +91,24 @@ pub(super) struct Keys {
     pub(super) removed: BTreeSet<Word>,
     /// Whether no other key shall be there.
     pub(super) all: bool,
+}
+
+/// The keys that lead to somebody who is gone, with whom they lead to besides: by what the table says alone.
+pub(super) fn without(spread: &Spread, gone: &BTreeSet<IpAddr>, observed: &TableState) -> Keys {
+    let change = SpreadChange::new(spread, observed);
+    let mut keys = Keys::default();
+    for key in change.verdicts.keys() {
+        let count = change.counted(key.word);
+        let backends: BTreeSet<Word> = (0..count)
+            .filter_map(|place| change.at(key.word, place))
+            .collect();
+        let stays = |backend: &Word| backend.address(spread.family).is_none_or(|a| !gone.contains(&a));
+        if !backends.iter().all(stays) {
+            keys.wanted
+                .insert(key.word, backends.into_iter().filter(stays).collect());
+        }
+    }
+    keys
 }
 
 /// Compares keys with what the table has for them.
@@ -195,16 +214,24 @@ impl<'a> SpreadChange<'a> {
 
     /// The backends of the places from the first on, as far as they are there or counted.
     fn found(&self, key: Word) -> Vec<Option<Word>> {
-        let counted = match self.verdicts.get(&Key::plain(key)) {
-            Some(Data::Verdict(Verdict::Goto(chain))) => self.spread.count_of(chain).unwrap_or(0),
-            _ => 0,
-        };
-        let at = |place| match self.places.get(&Spread::place(key, place)) {
-            Some(Data::Word(backend)) => Some(*backend),
-            _ => None,
-        };
+        let counted = self.counted(key);
+        let at = |place| self.at(key, place);
         let uncounted = (counted..).map(at).take_while(Option::is_some);
         (0..counted).map(at).chain(uncounted).collect()
+    }
+
+    fn counted(&self, key: Word) -> u32 {
+        match self.verdicts.get(&Key::plain(key)) {
+            Some(Data::Verdict(Verdict::Goto(chain))) => self.spread.count_of(chain).unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    fn at(&self, key: Word, place: u32) -> Option<Word> {
+        match self.places.get(&Spread::place(key, place)) {
+            Some(Data::Word(backend)) => Some(*backend),
+            _ => None,
+        }
     }
 
     fn verdict(&mut self, key: Word, count: Option<u32>) {

@@ -4,18 +4,21 @@
 
 mod generate;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use self::generate::{Damage, base, damage, desired, network, tag};
-use super::{Change, Scope, plan, table};
+use super::{Change, Scope, plan, table, without};
 use crate::desired::{Desired, Group, Tables};
 use crate::nft::{Data, Family, Key, Operation, TableState, Verdict, Word};
 use crate::observed::{Observed, Side};
 use crate::rtnl::{Request, Route, Via};
+
+/// What spreads connections: the map from keys to chains, and that of places.
+const SPREADS: [(&str, &str); 2] = [("vips", "backends"), ("doors", "door-backends")];
 
 /// Carries a plan out in the model; gives back every state on the way.
 fn carry_out(observed: &Observed, changes: &[Change]) -> Vec<Observed> {
@@ -50,9 +53,20 @@ fn counts<'a>(state: &'a TableState, verdicts: &str) -> BTreeMap<Word, &'a str> 
     elements.filter_map(chain).collect()
 }
 
+/// Who serves the keys of a table.
+fn served(state: &TableState, verdicts: &str, places: &str) -> BTreeMap<Word, BTreeSet<Data>> {
+    let of = |(key, chain): (Word, &str)| {
+        let count: u32 = chain[1..].parse().unwrap();
+        let there = (0..count).map(|place| Key::plain(key.then(&place.to_ne_bytes())));
+        let elements = &state.sets[places].elements;
+        (key, there.map(|place| elements[&place].clone()).collect())
+    };
+    counts(state, verdicts).into_iter().map(of).collect()
+}
+
 /// A packet that was given its count in `before` finds a backend in `after`, whatever place it draws.
 fn finds_a_backend(before: &TableState, after: &TableState) {
-    for (verdicts, places) in [("vips", "backends"), ("doors", "door-backends")] {
+    for (verdicts, places) in SPREADS {
         for (key, chain) in counts(before, verdicts) {
             let count: u32 = chain[1..].parse().unwrap();
             for place in 0..count {
@@ -109,6 +123,38 @@ proptest! {
         let only_less = |change: &Change| matches!(change, Change::Links { requests, .. }
             if requests.iter().all(|request| matches!(request, Request::RemoveRoute(_))));
         prop_assert!(left.iter().all(only_less), "left to plan: {left:#?}");
+    }
+
+    /// Who knows only the table takes out of it what who knows everything would.
+    #[test]
+    fn who_is_gone_is_taken_out_by_the_table_alone(desired in desired(), every in 1_usize..4) {
+        let backends = desired.tables.groups.values().flat_map(|group| &group.backends);
+        let gone: BTreeSet<IpAddr> = backends.copied().step_by(every).collect();
+        let mut left = Tables::clone(&desired.tables);
+        for group in left.groups.values_mut() {
+            Arc::make_mut(group).backends.retain(|backend| !gone.contains(backend));
+        }
+        for published in left.ports.values_mut() {
+            Arc::make_mut(published).backends.retain(|backend| !gone.contains(&backend.ip()));
+        }
+        let expect = in_sync(&Desired { tables: Arc::new(left), ..desired.clone() });
+        let mut observed = in_sync(&desired);
+        for family in Family::ALL {
+            let place = (Side::Router, family);
+            let Some(there) = observed.tables.get(&place).cloned() else { continue };
+            let mut before = there.clone();
+            for operations in without(&tag(), family, &gone, &there) {
+                let change = Change::Tables { side: Side::Router, operations };
+                observed.apply(&change).unwrap_or_else(|error| panic!("{error}\nin {change:?}"));
+                finds_a_backend(&before, &observed.tables[&place]);
+                before = observed.tables[&place].clone();
+            }
+            let expect = &expect.tables[&place];
+            for (verdicts, places) in SPREADS {
+                prop_assert_eq!(served(&before, verdicts, places), served(expect, verdicts, places));
+                prop_assert_eq!(before.sets[places].elements.len(), expect.sets[places].elements.len());
+            }
+        }
     }
 
     #[test]

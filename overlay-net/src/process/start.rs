@@ -70,7 +70,7 @@ fn spawn(place: &Place, input: OwnedFd, arguments: &[&str]) -> io::Result<u32> {
         io::Error::new(kind, format!("start {}: {error}", place.program.display()))
     };
     let mut command = tokio::process::Command::new(&place.program);
-    command.arg(place.tag.as_str()).args(arguments);
+    command.arg(place.tag.as_str()).arg(&place.router).args(arguments);
     command.env_clear().current_dir("/");
     command
         .stdin(Stdio::from(input))

@@ -105,6 +105,11 @@ impl Control {
         }
     }
 
+    /// Whether nobody is connected.
+    pub(super) fn is_alone(&self) -> bool {
+        self.connection.is_none()
+    }
+
     pub(super) fn close(&mut self) {
         self.connection = None;
     }

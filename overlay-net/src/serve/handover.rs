@@ -22,7 +22,7 @@ use crate::message::{Asker, FRAME_MOST, Frames, frame};
 use crate::sys::unread;
 
 /// Of the messages here; a successor that does not know it starts without.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// The kernel takes 253 descriptors at once.
 const AT_ONCE: usize = 64;
 /// What a predecessor had said to its network and nobody read: of which ports could not be had, at most once a second.

@@ -80,6 +80,19 @@ impl Names {
         }
     }
 
+    /// These addresses are no one's any more. Their names stay, if without any address.
+    pub fn forget(&mut self, gone: &BTreeSet<IpAddr>) {
+        for within in self.within.values_mut() {
+            for addresses in within.addresses.values_mut().flat_map(BTreeMap::values_mut) {
+                if addresses.iter().any(|address| gone.contains(address)) {
+                    let left = addresses.iter().filter(|address| !gone.contains(*address));
+                    *addresses = left.copied().collect();
+                }
+            }
+            within.names.retain(|address, _| !gone.contains(address));
+        }
+    }
+
     /// The addresses of a name for a member of these networks; none if there is no such name, which is something else
     /// than a name without addresses.
     pub fn addresses<'a>(
@@ -236,6 +249,13 @@ mod tests {
                 "{networks:?} {name}"
             );
         }
+        let gone = ["10.0.0.2", "10.0.1.1"].map(|address| address.parse().unwrap());
+        names.forget(&gone.into());
+        assert_eq!(of(&names, &["blue", "red"], "web").as_deref(), Some("10.0.0.1"));
+        assert_eq!(of(&names, &["red"], "web").as_deref(), Some(""));
+        let red = ["red".parse().unwrap()];
+        assert_eq!(names.name_of(&red, gone[1]), None);
+        names.apply(&put("b", Some(group("blue", &[("web", &["10.0.0.2"])]))));
         names.apply(&put("a", None));
         assert_eq!(of(&names, &["blue"], "web").as_deref(), Some("10.0.0.2"));
         assert_eq!(of(&names, &["blue"], "empty"), None);

@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
@@ -116,6 +116,16 @@ impl Ports {
             known.told.replace(serving.unwrap_or_default());
             if !self.held.contains_key(&key) {
                 self.try_to_hold(key);
+            }
+        }
+    }
+
+    /// Nobody is led to these addresses any more.
+    pub(super) fn forget(&self, gone: &BTreeSet<IpAddr>) {
+        for backends in self.wanted.values() {
+            let told = &mut *backends.told.borrow_mut();
+            for some in [&mut told.backends, &mut told.draining] {
+                some.retain(|backend| !gone.contains(&backend.ip()));
             }
         }
     }

@@ -48,7 +48,7 @@ fn successor(world: &mut World, instead: &str) {
     let text = world.folder().join("script");
     let real = world.config.program.display();
     let script =
-        format!("#!/bin/sh\nif [ \"$2\" = take-over ]; then {instead}; exit 1; fi\nexec {real} \"$@\"\n");
+        format!("#!/bin/sh\nif [ \"$3\" = take-over ]; then {instead}; exit 1; fi\nexec {real} \"$@\"\n");
     std::fs::write(&text, script).unwrap();
     // By another process: see `copied`.
     let installed = Command::new("install")

@@ -1,12 +1,14 @@
 //! A laptop that is shut for a while, and one that is switched off: names and ports go on, or come back by themselves.
+//! So do those of a node whose daemon is away when a container dies.
 //!
 //! A suspended machine is one whose processes all stand still while time passes; of one that was switched off only what
 //! is on disk is left.
 
 use crate::{addresses, client, v4, with_blue};
 use anyhow::{Context, Result, ensure};
-use shoal_tests::{HOST_V4, Host, Outside, PATIENCE, text, until};
+use shoal_tests::{HOST_V4, Host, Netns, Outside, PATIENCE, text, until};
 use std::{
+    collections::BTreeSet,
     fs,
     time::{Duration, Instant},
 };
@@ -104,5 +106,58 @@ fn a_machine_that_was_switched_off_has_its_services_again() -> Result<()> {
     })?;
     let asker = host.task_net(&host.running("asker", 1)?[0])?;
     asker.get(&v4(&addresses(&asker, "web", 2)?, 80)?)?;
+    host.finish()
+}
+
+/// In this time nobody is sent to a container that is gone, whoever may be away.
+const NOTICED: Duration = Duration::from_secs(5);
+
+/// The service's VIP, its port and its names lead to these and to nobody else.
+fn leads_to(host: &Host, outside: &Outside, asker: &Netns, pages: &BTreeSet<String>) -> Result<()> {
+    let vip = v4(&asker.lookup("web")?, 80)?;
+    for (who, net, place) in [
+        ("a container", asker, vip),
+        ("outside", &outside.net, format!("{HOST_V4}:8080")),
+        ("the host", &host.net()?, "127.0.0.1:8080".to_owned()),
+    ] {
+        let found = Host::pages(net, &place, 20).with_context(|| who.to_owned())?;
+        ensure!(found == *pages, "{who}: {found:?}, expected {pages:?}");
+    }
+    let found = asker.lookup("tasks.web")?;
+    ensure!(found.len() == 2 * pages.len(), "{found:?}");
+    Ok(())
+}
+
+#[test]
+fn a_container_that_dies_while_the_daemon_is_away_is_asked_no_more() -> Result<()> {
+    let mut host = with_blue("away")?;
+    let outside = Outside::new(&host)?;
+    host.create_web("web", &["--network", "blue", "--replicas", "2", "-p", "8080:80"])?;
+    let asker = client(&host, "asker", &["blue"])?;
+    let tasks = host.running("web", 2)?;
+    let pages: Vec<_> = tasks
+        .iter()
+        .map(|task| host.page_of(task))
+        .collect::<Result<_>>()?;
+    until("both to answer", PATIENCE, || {
+        leads_to(&host, &outside, &asker, &pages.iter().cloned().collect())
+    })?;
+    let dies = host.task_pid(&tasks[0])?;
+    host.kill_daemon()?;
+    host.signal("-KILL", &dies)?;
+    let died = Instant::now();
+    let rest = BTreeSet::from([pages[1].clone()]);
+    until("the rest to answer alone", NOTICED, || {
+        leads_to(&host, &outside, &asker, &rest)
+    })?;
+    ensure!(died.elapsed() < NOTICED, "after {:?}", died.elapsed());
+    host.start_daemon()?;
+    let mut both = BTreeSet::new();
+    for task in host.running("web", 2)? {
+        both.insert(host.page_of(&task)?);
+    }
+    until("both to answer again", PATIENCE, || {
+        leads_to(&host, &outside, &asker, &both)
+    })?;
     host.finish()
 }

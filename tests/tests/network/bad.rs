@@ -1,9 +1,13 @@
-//! Bad input: subnets that cannot be, names that are none, networks that are full.
+//! Bad input: subnets that cannot be, names that are none, networks that are full, and floods.
 
-use crate::{addresses, client, with_blue};
+use crate::{addresses, client, flooding, v4, with_blue};
 use anyhow::{Result, ensure};
-use shoal_tests::{Host, Outside, PATIENCE, SLEEP, is_running, until};
-use std::time::Duration;
+use shoal_tests::{HOST_V4, Hammer, Host, Outside, PATIENCE, SLEEP, is_running, until};
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr, UdpSocket},
+    time::Duration,
+};
 
 /// An address rests for ten seconds before somebody else gets it.
 const RESTED: Duration = Duration::from_secs(15);
@@ -120,36 +124,44 @@ fn names_that_are_none_are_refused() -> Result<()> {
     host.finish()
 }
 
+/// Ports that a flood asks from one of its own.
+const PORTS: u16 = 4_000;
+
+/// Datagrams to ever another port, each a connection of its own: half as many again as the kernel keeps.
+fn flood(target: IpAddr) -> Result<()> {
+    let most: usize = fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max")?
+        .trim()
+        .parse()?;
+    for _ in 0..(most * 3 / 2).div_ceil(PORTS.into()) {
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        for port in 1..=PORTS {
+            // What has no place is refused by the kernel on the way out.
+            drop(socket.send_to(b"flood", (target, port)));
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn a_flood_of_connections_is_the_floods_own_affair() -> Result<()> {
     let host = with_blue("connections")?;
-    host.create_web("web", &["--network", "blue", "--replicas", "2"])?;
+    let outside = Outside::new(&host)?;
+    host.create_web("web", &["--network", "blue", "--replicas", "2", "-p", "8080:80"])?;
     let (flooder, asker) = (
         client(&host, "flooder", &["blue"])?,
         client(&host, "asker", &["blue"])?,
     );
-    let vip = crate::v4(&addresses(&asker, "web", 2)?, 80)?;
+    let vip = v4(&addresses(&asker, "web", 2)?, 80)?;
     addresses(&asker, "tasks.web", 4)?;
-    let target: std::net::SocketAddr = vip.parse()?;
-    // Datagrams to ever another port: each is a flow of its own.
-    let flood = std::thread::spawn(move || {
-        flooder.inside(|| {
-            for round in 0..20_u16 {
-                let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
-                for port in 1..2_000 {
-                    // Some are refused, by the kernel on the way back.
-                    drop(socket.send_to(&round.to_be_bytes(), (target.ip(), port)));
-                }
-            }
-            Ok::<_, std::io::Error>(())
-        })
-    });
-    while !flood.is_finished() {
-        asker.get(&vip)?;
+    let hammers = [
+        Hammer::start(&asker, &vip)?,
+        Hammer::start(&outside.net, &format!("{HOST_V4}:8080"))?,
+    ];
+    let target: SocketAddr = vip.parse()?;
+    let _alone = flooding();
+    flooder.inside(|| flood(target.ip()))??;
+    for hammer in hammers {
+        hammer.finish()?;
     }
-    flood
-        .join()
-        .map_err(|_panic| anyhow::anyhow!("the flood panicked"))???;
-    asker.get(&vip)?;
     host.finish()
 }

@@ -14,7 +14,13 @@ mod stacks;
 
 use anyhow::{Context, Result, ensure};
 use shoal_tests::{Host, Netns, PATIENCE, until};
-use std::net::IpAddr;
+use std::{
+    net::IpAddr,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// Held by a test that takes what the machine has to give: what it asks for in a time is not to be had beside another.
+static FLOOD: Mutex<()> = Mutex::new(());
 
 /// A host with a cluster, `busybox:1` and the network `blue`.
 fn with_blue(name: &str) -> Result<Host> {
@@ -55,6 +61,11 @@ fn addresses(from: &Netns, name: &str, count: usize) -> Result<Vec<IpAddr>> {
         ensure!(found.len() == count, "{found:?}");
         Ok(found)
     })
+}
+
+/// The only flood at a time.
+fn flooding() -> MutexGuard<'static, ()> {
+    FLOOD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Address and port as they are connected to.

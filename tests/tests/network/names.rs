@@ -1,6 +1,6 @@
 //! Names: of services, tasks, slots and aliases; those of others through the host's resolvers.
 
-use crate::{addresses, at, client, v4, with_blue};
+use crate::{addresses, at, client, flooding, v4, with_blue};
 use anyhow::{Context, Result, ensure};
 use shoal_tests::{Host, HostOptions, OUTSIDE_V4, Outside, PATIENCE, SLEEP, until};
 use std::{
@@ -218,6 +218,7 @@ fn questions_in_a_flood_do_not_keep_others_from_theirs() -> Result<()> {
         client(&host, "asker", &["blue"])?,
     );
     addresses(&asker, "web", 2)?;
+    let _alone = flooding();
     let flood = std::thread::spawn(move || flooder.flood_names("web", 10_000, 3));
     let mut slowest = Duration::ZERO;
     while !flood.is_finished() {
