@@ -8,6 +8,7 @@
 //! Not built yet: links between hosts.
 
 pub mod address;
+mod changed;
 mod conntrack;
 pub mod desired;
 mod engine;

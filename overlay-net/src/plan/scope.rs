@@ -3,10 +3,11 @@
 //! Made by the engine from the old and the new state. A scope that is too wide costs time; one that is too narrow
 //! would leave something undone, which a property test over both rules out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::changed::{changed, same};
 use crate::desired::{Desired, EndpointId, Group, PortKey, Protocol, Published};
 
 /// Which parts of the state a plan looks at.
@@ -43,9 +44,9 @@ impl Scope {
         let (before, after) = (&*old.tables, &*new.tables);
         let draining = |tables: &crate::desired::Tables| tables.draining();
         scope.rules = before.node != after.node
-            || changed(&before.networks, &after.networks).next().is_some()
+            || changed(&before.networks, &after.networks, same).next().is_some()
             || draining(before) != draining(after);
-        for (_, groups) in changed(&before.groups, &after.groups) {
+        for (_, groups) in changed(&before.groups, &after.groups, same) {
             scope.vips.extend(
                 groups
                     .into_iter()
@@ -53,14 +54,14 @@ impl Scope {
                     .flat_map(|group: &Arc<Group>| group.vip.iter()),
             );
         }
-        for (port, published) in changed(&before.ports, &after.ports) {
+        for (port, published) in changed(&before.ports, &after.ports, same) {
             let vips = published
                 .into_iter()
                 .flatten()
                 .flat_map(|p: &Arc<Published>| p.vip.iter());
             scope.doors.extend(vips.map(|vip| door(vip, port)));
         }
-        let endpoints = changed(&old.endpoints, &new.endpoints);
+        let endpoints = changed(&old.endpoints, &new.endpoints, same);
         scope.endpoints = endpoints.map(|(id, _)| id.clone()).collect();
         scope.rules |= !scope.endpoints.is_empty();
         scope
@@ -74,22 +75,6 @@ impl Scope {
 
 fn door(vip: IpAddr, port: &PortKey) -> (IpAddr, Protocol, u16) {
     (vip, port.protocol, port.port)
-}
-
-/// Entries that only one of two maps has, or that differ: what either has.
-fn changed<'a, K: Ord, V: PartialEq>(
-    old: &'a BTreeMap<K, Arc<V>>,
-    new: &'a BTreeMap<K, Arc<V>>,
-) -> impl Iterator<Item = (&'a K, [Option<&'a Arc<V>>; 2])> {
-    let gone = old
-        .iter()
-        .filter(|(key, _)| !new.contains_key(*key))
-        .map(|(key, value)| (key, [Some(value), None]));
-    let other = new.iter().filter_map(|(key, value)| match old.get(key) {
-        Some(before) if Arc::ptr_eq(before, value) || before == value => None,
-        before => Some((key, [before, Some(value)])),
-    });
-    gone.chain(other)
 }
 
 #[cfg(test)]

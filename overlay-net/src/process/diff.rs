@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::changed::{changed, same};
 use crate::desired::{EndpointId, Group, PortKey, Published, Tables};
 use crate::message::{Asker, GroupNames, Serving, UPDATE_FULL, Update};
 
@@ -41,37 +42,27 @@ impl Told {
         if fresh || before.names.node.pools != *pools {
             parts.add(pools).pools = Some(pools.clone());
         }
-        differences(
-            &before.names.networks,
-            &self.names.networks,
-            same,
-            |id, network| {
+        if fresh || !Arc::ptr_eq(&before.names, &self.names) {
+            let (before, now) = (&before.names, &self.names);
+            for (id, [_, network]) in changed(&before.networks, &now.networks, same) {
                 let change = (id.clone(), network.map(|network| network.internal));
                 parts.add(&change).networks.push(change);
-            },
-        );
-        differences(
-            &before.names.groups,
-            &self.names.groups,
-            same_names,
-            |id, group| {
+            }
+            for (id, [_, group]) in changed(&before.groups, &now.groups, same_names) {
                 let change = (id.clone(), group.map(|group| names(group)));
                 parts.add(&change).groups.push(change);
-            },
-        );
-        differences(
-            &before.ports.ports,
-            &self.ports.ports,
-            same_backends,
-            |key, port| {
+            }
+        }
+        if fresh || !Arc::ptr_eq(&before.ports, &self.ports) {
+            for (key, [_, port]) in changed(&before.ports.ports, &self.ports.ports, same_backends) {
                 let change = (*key, port.map(|port| serving(port)));
                 parts.add(&change).ports.push(change);
-            },
-        );
-        differences(&before.endpoints, &self.endpoints, PartialEq::eq, |id, asker| {
+            }
+        }
+        for (id, [_, asker]) in changed(&before.endpoints, &self.endpoints, PartialEq::eq) {
             let change = (id.clone(), asker.cloned());
             parts.add(&change).endpoints.push(change);
-        });
+        }
         parts.finish()
     }
 }
@@ -116,27 +107,6 @@ impl Parts {
         }
         self.done
     }
-}
-
-/// Calls for each key whose value is another one, or gone.
-fn differences<K: Ord, V>(
-    before: &BTreeMap<K, V>,
-    now: &BTreeMap<K, V>,
-    same: impl Fn(&V, &V) -> bool,
-    mut each: impl FnMut(&K, Option<&V>),
-) {
-    for key in before.keys().filter(|key| !now.contains_key(*key)) {
-        each(key, None);
-    }
-    for (key, value) in now {
-        if !before.get(key).is_some_and(|known| same(known, value)) {
-            each(key, Some(value));
-        }
-    }
-}
-
-fn same<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
-    Arc::ptr_eq(one, other) || one == other
 }
 
 fn same_names(one: &Arc<Group>, other: &Arc<Group>) -> bool {
@@ -216,7 +186,7 @@ mod tests {
             .iter()
             .map(|(id, value)| (id.to_string(), value.is_some()))
             .collect();
-        assert_eq!(groups, [("c".to_owned(), false), ("b".to_owned(), true)]);
+        assert_eq!(groups, [("b".to_owned(), true), ("c".to_owned(), false)]);
         assert!(parts[0].last && !parts[0].fresh);
         let parts = Told::default().since(None, 3);
         assert!(parts.len() == 1 && parts[0].fresh && parts[0].last);
