@@ -144,6 +144,76 @@ fn scaling_and_updates_cost_no_request() -> Result<()> {
     host.finish()
 }
 
+/// A web server on a port, whose page tells which port that is.
+fn web_on(port: u16) -> String {
+    format!(
+        "mkdir -p /www && echo {port} > /www/index.html && httpd -f -p {port} -h /www & \
+         trap 'sleep 0.3; exit 0' TERM; wait"
+    )
+}
+
+#[test]
+fn a_published_port_leads_to_old_and_new_targets_while_they_change() -> Result<()> {
+    let host = with_blue("target")?;
+    let outside = Outside::new(&host)?;
+    let healthy = "wget -q -O /dev/null http://127.0.0.1:80/ || wget -q -O /dev/null http://127.0.0.1:81/";
+    let mut flags = vec![
+        "--stop-signal",
+        "TERM",
+        "--network",
+        "blue",
+        "--replicas",
+        "3",
+        "-p",
+        "8080:80",
+    ];
+    flags.extend([
+        "--update-monitor",
+        "100ms",
+        "--health-cmd",
+        healthy,
+        "--health-interval",
+        "100ms",
+    ]);
+    flags.extend(["--health-start-interval", "100ms", "--health-start-period", "30s"]);
+    host.create("web", &flags, &["sh", "-c", &web_on(80)])?;
+    let port = format!("{HOST_V4}:8080");
+    let hammers = [
+        Hammer::start(&outside.net, &port)?,
+        Hammer::start(&host.net()?, "127.0.0.1:8080")?,
+    ];
+    let both = std::thread::scope(|scope| {
+        let update = scope.spawn(|| {
+            let args = format!("sh -c \"{}\"", web_on(81));
+            let ports = ["--publish-rm", "80", "--publish-add", "8080:81"];
+            host.shoal(
+                &[
+                    &["service", "update", "-q", "--args", &args],
+                    &ports[..],
+                    &["web"],
+                ]
+                .concat(),
+            )
+        });
+        let mut both = false;
+        while !update.is_finished() {
+            let pages = Host::pages(&outside.net, &port, 20)?;
+            both |= pages.iter().map(|page| page.trim()).eq(["80", "81"]);
+        }
+        update
+            .join()
+            .map_err(|_panic| anyhow::anyhow!("the update panicked"))??;
+        Ok::<_, anyhow::Error>(both)
+    })?;
+    ensure!(both, "old and new tasks were never seen together");
+    let pages = Host::pages(&outside.net, &port, 20)?;
+    ensure!(pages.iter().map(|page| page.trim()).eq(["81"]), "{pages:?}");
+    for hammer in hammers {
+        hammer.finish()?;
+    }
+    host.finish()
+}
+
 /// Connections that are to live on, and where new ones go.
 struct Conversations {
     live: Vec<(String, TcpStream)>,

@@ -110,6 +110,51 @@ fn the_way_out_is_the_hosts_and_internal_networks_have_none() -> Result<()> {
 }
 
 #[test]
+fn a_subnet_outside_the_pools_has_the_same_ways_in_and_out() -> Result<()> {
+    let host = with_blue("far")?;
+    let outside = Outside::new(&host)?;
+    outside.serve(8000)?;
+    let ranges = ["--subnet", "172.31.77.0/24", "--subnet", "fd77:1::/64"];
+    host.shoal(&[&["network", "create"], &ranges[..], &["far"]].concat())?;
+    host.create_web("web", &["--network", "far", "-p", "8080:80"])?;
+    let member = client(&host, "member", &["far"])?;
+    let own = member.addresses()?;
+    for range in ["172.31.77.", "fd77:1:"] {
+        let inside = own.iter().any(|address| address.to_string().starts_with(range));
+        ensure!(inside, "nothing of {range} in {own:?}");
+    }
+    for (there, address) in [
+        (format!("{OUTSIDE_V4}:8000"), HOST_V4),
+        (format!("[{OUTSIDE_V6}]:8000"), HOST_V6),
+    ] {
+        let seen = until(&format!("a member to reach {there}"), PATIENCE, || {
+            member.get(&there)
+        })?;
+        ensure!(seen == address, "it was seen as {seen}");
+    }
+    for address in [addresses(&member, "web", 2)?, addresses(&member, "tasks.web", 2)?].concat() {
+        for (who, net) in [("a member", &member), ("the host", &host.net()?)] {
+            net.get(&at(address, 80))
+                .with_context(|| format!("{who} at {address}"))?;
+        }
+    }
+    for place in [format!("{HOST_V4}:8080"), format!("[{HOST_V6}]:8080")] {
+        until(&format!("an answer at {place}"), PATIENCE, || {
+            outside.net.get(&place)
+        })?;
+    }
+    // It stays apart from the others.
+    let blue = client(&host, "blue", &["blue"])?;
+    for address in addresses(&member, "web", 2)? {
+        ensure!(
+            blue.get(&at(address, 80)).is_err(),
+            "{address} answers in another network"
+        );
+    }
+    host.finish()
+}
+
+#[test]
 fn a_service_goes_out_by_the_network_that_has_a_way_and_is_itself_in_each() -> Result<()> {
     let host = with_blue("mixed")?;
     let outside = Outside::new(&host)?;
