@@ -1,4 +1,6 @@
-//! What differs between two maps. Pure; costs one walk along both, side by side.
+//! What differs between two maps, entry by entry. Pure; costs one walk along both, side by side, whatever differs.
+//!
+//! Called for the scope of a plan and for what `shoal-net` is told.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
