@@ -179,7 +179,7 @@ fn a_log_that_cannot_be_written_is_no_reason_to_end() {
     let listener = UnixListener::bind(&path).unwrap();
     let full = || std::fs::File::create(Path::new("/dev/full")).unwrap();
     let mut process = Command::new(env!("CARGO_BIN_EXE_shoal-net"))
-        .arg("00000000")
+        .args(["00000000", "no-router"])
         .stdin(Stdio::from(std::os::fd::OwnedFd::from(listener)))
         .stdout(full())
         .stderr(full())
