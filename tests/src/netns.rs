@@ -25,9 +25,6 @@ const MOST: u64 = 64 * 1024;
 /// After this libc asks again.
 const PATIENT_ANSWER: Duration = Duration::from_secs(5);
 
-/// How much longer than it should a flood may take and still be one: other tests use the machine as well.
-const SLACK: f32 = 1.5;
-
 /// Where a container asks for names.
 pub const RESOLVER: &str = "127.0.0.11:53";
 
@@ -127,27 +124,21 @@ impl Netns {
             .collect()
     }
 
-    /// Asks its resolver for a name so many times a second for so long, and does not care for answers; fails if it
-    /// could not ask so fast.
-    pub fn flood_names(&self, name: &str, rate: u32, seconds: u32) -> Result<()> {
+    /// Asks its resolver for a name as fast as it can, for so long, and does not care for answers; says how often it
+    /// has asked.
+    pub fn flood_names(&self, name: &str, time: Duration) -> Result<u32> {
         let question = dns::question(name, dns::A)?;
         let socket = self.inside(|| UdpSocket::bind("0.0.0.0:0"))??;
         socket.connect(RESOLVER)?;
         socket.set_nonblocking(true)?;
         let begun = Instant::now();
-        for number in 0..rate * seconds {
-            let due = Duration::from_secs(1) / rate * number;
-            thread::park_timeout(due.saturating_sub(begun.elapsed()));
+        let mut asked = 0;
+        while begun.elapsed() < time {
             // A queue that is full is what a flood makes.
-            drop(socket.send(&question));
+            asked += u32::from(socket.send(&question).is_ok());
             while socket.recv(&mut [0; 512]).is_ok() {}
         }
-        let took = begun.elapsed();
-        ensure!(
-            took < Duration::from_secs(seconds.into()).mul_f32(SLACK),
-            "{rate} questions a second for {seconds} s took {took:?}"
-        );
-        Ok(())
+        Ok(asked)
     }
 
     /// The addresses of a name, as a container's resolver says them; none if it says that there are none.

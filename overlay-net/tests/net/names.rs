@@ -313,7 +313,9 @@ fn a_flood_of_questions_starves_nobody_and_leaves_nothing() {
         let sent = flood.join().unwrap();
         times.sort();
         let slow = times[times.len() * 99 / 100];
-        assert!(sent > 20_000, "{sent} questions are no flood");
+        // However fast the machine is.
+        let asked = u64::try_from(times.len()).unwrap();
+        assert!(sent > 10 * asked, "{sent} questions beside {asked} are no flood");
         assert!(slow < Duration::from_millis(100), "{slow:?}");
         let after = memory(pid);
         assert!(after < before + 1024, "{before} KiB, {after} KiB after the flood");
