@@ -2,14 +2,21 @@
 //!
 //! The file also names its holder, so that a second one can say who is in the way.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Bytes of the lock file that are read: a pid and a line feed.
 const PID_LIMIT: u64 = 32;
 
 const LOCK: &str = "lock";
+
+/// A process that was killed while it started another leaves it with a copy of its files, until that one executes its
+/// program: a moment, but for a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// The lock; released when dropped or when the process ends.
 #[derive(Debug)]
@@ -33,7 +40,8 @@ pub enum LockError {
 }
 
 impl StateLock {
-    /// Takes the lock of a directory, which must exist.
+    /// Takes the lock of a directory, which must exist. Waits for a moment if the holder has ended, which only lets go
+    /// of what it held.
     pub fn take(dir: &Path) -> Result<Self, LockError> {
         let path = dir.join(LOCK);
         let fail = |source| LockError::Io {
@@ -47,15 +55,17 @@ impl StateLock {
             .truncate(false)
             .open(&path)
             .map_err(fail)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(LockError::Held {
-                    dir: dir.to_owned(),
-                    pid: holder(&file),
-                });
+        let give_up = Instant::now() + PATIENCE;
+        while let Err(error) = file.try_lock() {
+            if let TryLockError::Error(source) = error {
+                return Err(fail(source));
             }
-            Err(TryLockError::Error(source)) => return Err(fail(source)),
+            let pid = holder(&mut file);
+            if !has_ended(&pid) || Instant::now() > give_up {
+                let dir = dir.to_owned();
+                return Err(LockError::Held { dir, pid });
+            }
+            thread::park_timeout(PAUSE);
         }
         file.set_len(0).map_err(fail)?;
         file.rewind().map_err(fail)?;
@@ -70,17 +80,42 @@ impl StateLock {
     }
 }
 
-fn holder(file: &File) -> String {
+fn holder(file: &mut File) -> String {
     let mut text = String::new();
-    match file.take(PID_LIMIT).read_to_string(&mut text) {
+    let read = file
+        .rewind()
+        .and_then(|()| file.take(PID_LIMIT).read_to_string(&mut text));
+    match read {
         Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
         Ok(_) | Err(_) => "unknown".to_owned(),
     }
 }
 
+/// A zombie has as well: its parent only has not looked.
+fn has_ended(pid: &str) -> bool {
+    if pid.parse::<u32>().is_err() {
+        return false;
+    }
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit_once(')')
+        .and_then(|(_, rest)| rest.split_ascii_whitespace().next());
+    matches!(state, None | Some("Z" | "X"))
+}
+
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use std::process::{Command, Stdio};
+
+    /// Waits until nobody holds it: a program that another test starts has a copy of this process's files for a moment.
+    pub(crate) fn released(dir: &Path) {
+        let deadline = Instant::now() + PATIENCE;
+        while StateLock::is_held(dir) {
+            assert!(Instant::now() < deadline, "{} is held", dir.display());
+            thread::park_timeout(PAUSE);
+        }
+    }
 
     #[test]
     fn a_second_holder_is_told_of_the_first() {
@@ -93,7 +128,32 @@ mod tests {
         );
         assert!(StateLock::is_held(dir.path()));
         drop(lock);
-        assert!(!StateLock::is_held(dir.path()));
-        StateLock::take(dir.path()).unwrap();
+        released(dir.path());
+        drop(StateLock::take(dir.path()).unwrap());
+    }
+
+    #[test]
+    fn what_a_killed_holder_left_to_its_child_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        // The child has a copy of the open file, and with it the lock.
+        let left = File::create(dir.path().join(LOCK)).unwrap();
+        left.lock().unwrap();
+        let mut child = Command::new("cat")
+            .stdin(Stdio::piped())
+            .stdout(left)
+            .spawn()
+            .unwrap();
+        let mut holder = Command::new("true").spawn().unwrap();
+        fs::write(dir.path().join(LOCK), holder.id().to_string()).unwrap();
+        holder.wait().unwrap();
+        assert!(StateLock::is_held(dir.path()));
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| StateLock::take(dir.path()));
+            thread::park_timeout(PAUSE * 10);
+            assert!(!waiting.is_finished());
+            drop(child.stdin.take());
+            child.wait().unwrap();
+            waiting.join().unwrap().unwrap();
+        });
     }
 }

@@ -224,6 +224,7 @@ fn missing_capabilities(status: &str) -> Vec<&'static str> {
 mod tests {
     use super::*;
     use crate::args::NodeArgs;
+    use crate::lock::tests::released;
     use std::os::unix::fs::chown;
 
     fn config(root: &Path, state: &str) -> NodeConfig {
@@ -265,13 +266,18 @@ mod tests {
         let error = Place::take(&theirs).unwrap_err();
         assert!(matches!(error, PlaceError::OthersRun { .. }), "{error}");
         assert!(!theirs.state_dir.exists(), "a refused start left a directory");
-        drop(held);
+        let leave = |place: Place| {
+            drop(place);
+            released(&ours.run_dir);
+            released(&ours.state_dir);
+        };
+        leave(held);
         // Its containers outlive a daemon.
         let container = ours.run_dir.join("containers/c");
         std::fs::create_dir_all(&container).unwrap();
         let error = Place::take(&theirs).unwrap_err().to_string();
         assert!(error.contains(&ours.state_dir.display().to_string()), "{error}");
-        drop(Place::take(&ours).unwrap());
+        leave(Place::take(&ours).unwrap());
         std::fs::remove_dir(container).unwrap();
         Place::take(&theirs).unwrap();
     }
