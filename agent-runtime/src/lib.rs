@@ -49,6 +49,7 @@ pub use runtime::open::OpenError;
 pub use runtime::remove::RemoveError;
 pub use runtime::start::{StartError, Started};
 pub use runtime::wait::WaitError;
+pub use shoal_run_dir::pid::has_ended;
 pub use stats::{Stats, StatsError};
 
 /// The points at which a test build ends itself: the daemon around this runtime has more of its own.

@@ -2,7 +2,8 @@
 //!
 //! The file also names its holder, so that a second one can say who is in the way.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use shoal_agent_runtime::has_ended;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -61,7 +62,8 @@ impl StateLock {
                 return Err(fail(source));
             }
             let pid = holder(&mut file);
-            if !has_ended(&pid) || Instant::now() > give_up {
+            let ended = pid.parse().is_ok_and(has_ended);
+            if !ended || Instant::now() > give_up {
                 let dir = dir.to_owned();
                 return Err(LockError::Held { dir, pid });
             }
@@ -91,21 +93,10 @@ fn holder(file: &mut File) -> String {
     }
 }
 
-/// A zombie has as well: its parent only has not looked.
-fn has_ended(pid: &str) -> bool {
-    if pid.parse::<u32>().is_err() {
-        return false;
-    }
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat
-        .rsplit_once(')')
-        .and_then(|(_, rest)| rest.split_ascii_whitespace().next());
-    matches!(state, None | Some("Z" | "X"))
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use std::fs;
     use std::process::{Command, Stdio};
 
     /// Waits until nobody holds it: a program that another test starts has a copy of this process's files for a moment.

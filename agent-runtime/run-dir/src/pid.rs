@@ -60,13 +60,24 @@ impl PidRecord {
     }
 }
 
+/// Whether a process has ended. A zombie has as well: its parent only has not looked.
+pub fn has_ended(pid: u32) -> bool {
+    field(pid, 3).map_or(true, |state| matches!(state.as_str(), "Z" | "X"))
+}
+
 fn start_time(pid: u32) -> io::Result<u64> {
+    let ticks = field(pid, 22)?.parse();
+    ticks.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// A field of `/proc/<pid>/stat` that comes after the name, by its number in proc(5).
+fn field(pid: u32, number: usize) -> io::Result<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name, in parentheses, may hold anything; the fields after it start with the third.
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let field = after_name.split_ascii_whitespace().nth(22 - 3);
+    let field = after_name.split_ascii_whitespace().nth(number - 3);
     field
-        .and_then(|text| text.parse().ok())
+        .map(str::to_owned)
         .ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
@@ -78,7 +89,24 @@ fn boot_id() -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::PidRecord;
+    use super::{PidRecord, has_ended};
+    use std::process::Command;
+
+    #[test]
+    fn a_process_that_nobody_has_waited_for_has_ended() {
+        assert!(!has_ended(std::process::id()));
+        let mut child = Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        assert!(!has_ended(child.id()));
+        drop(child.stdin.take());
+        while !has_ended(child.id()) {
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+        assert!(has_ended(child.id()));
+    }
 
     #[test]
     fn another_start_time_is_another_process() {

@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use shoal_run_dir::pid::has_ended;
 use shoal_run_dir::request::{Cgroup, Hierarchy};
 use tokio::time::Instant;
 
@@ -122,7 +123,7 @@ fn members(cgroup: &Cgroup) -> Vec<u32> {
     for directory in cgroup.directories() {
         collect(&directory, &mut pids, MAX_DEPTH);
     }
-    pids.into_iter().filter(|pid| !is_zombie(*pid)).collect()
+    pids.into_iter().filter(|pid| !has_ended(*pid)).collect()
 }
 
 fn collect(directory: &Path, pids: &mut BTreeSet<u32>, depth: usize) {
@@ -137,14 +138,6 @@ fn collect(directory: &Path, pids: &mut BTreeSet<u32>, depth: usize) {
             collect(&child, pids, depth - 1);
         }
     }
-}
-
-fn is_zombie(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat
-        .rsplit_once(')')
-        .and_then(|(_, rest)| rest.split_ascii_whitespace().next());
-    matches!(state, None | Some("Z" | "X"))
 }
 
 fn children(directory: &Path) -> Vec<PathBuf> {
